@@ -1,0 +1,1 @@
+"""Pure audio: G.711, framing, level. No clock, no thread, no socket."""

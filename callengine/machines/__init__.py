@@ -1,0 +1,1 @@
+"""Pure decisions: `handle(event, now) -> actions`, `next_deadline()`. No I/O, thread or clock."""

@@ -1,0 +1,537 @@
+"""The model's side of a call: what RealtimeBridge decides.
+
+It joins the session, the response slot, the tools and the record of what was not heard. It is told
+what happened to playout; it never asks.
+
+Who may interrupt during a protected greeting is one question with one answer in two places: our
+playout guards it here, and the server is told not to cancel by itself until the caller has heard
+it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from callengine.machines import interruption
+from callengine.machines import response_terms as slot
+from callengine.machines.interruption import Interruption
+from callengine.machines.response import ResponseSlot
+from callengine.machines.response import State as SlotState
+from callengine.machines.response_terms import Purpose, SendCancel, SendCreate, Wanted
+from callengine.machines.session import (
+    SendAppend,
+    SendSessionUpdate,
+    SendTurnDetection,
+    Session,
+    State,
+)
+from callengine.machines.tools import ToolCalls
+from callengine.machines.unheard import ItemKey, SendTruncate, Unheard
+from callengine.messages import (
+    AgentSaid,
+    AudioComplete,
+    BargeInConfirmed,
+    BargeInDismissed,
+    CallEnding,
+    CallerFrame,
+    CallerSaid,
+    CallerSpoke,
+    DeadlineReached,
+    EndCause,
+    HeardItem,
+    Interrupted,
+    ModelAlive,
+    ModelClosed,
+    ModelConnected,
+    ModelHeardSpeech,
+    Owner,
+    PlayAudio,
+    Refusal,
+    ResetGranted,
+    ResetReason,
+    ResetRefused,
+    ResetRequest,
+    ResponseHeard,
+    StateChanged,
+    ToolCalled,
+    ToolReturned,
+)
+from callengine.wire import realtime_events as wire
+
+if TYPE_CHECKING:
+    from callengine.wire.realtime_client import SessionConfig
+
+ANSWER_GRACE_S: Final = 1.5
+"""The server answers a caller's turn by itself. If it has not begun by then (its own create fails
+while another response is under way), the answer is asked for: it is owed."""
+
+ALIVE_REPORT_S: Final = 5.0
+"""How often a model socket that is alive is reported as such."""
+
+UNHEARD_GRACE_S: Final = 2.5
+"""What only our detector took for speech has stopped an answer. If the model has not heard the
+caller by then, it was noise, and the answer is still owed."""
+
+FATAL_CODES: Final = frozenset(
+    {
+        "invalid_api_key",
+        "insufficient_quota",
+        "account_deactivated",
+        "billing_hard_limit_reached",
+        "beta_api_shape_disabled",
+    }
+)
+"""Errors after which the session will never answer again."""
+
+MAX_ERROR_CODES: Final = 32
+
+MAX_OUT_OF_BAND: Final = 32
+"""Responses outside the conversation at once. Beyond, the oldest is taken for an unknown one."""
+
+
+@dataclass(frozen=True, slots=True)
+class SendFunctionOutput:
+    """Send a tool's result."""
+
+    call_id: str
+    output: str
+
+
+Event: TypeAlias = (
+    ModelConnected
+    | ModelAlive
+    | ModelClosed
+    | wire.ServerEvent
+    | CallerFrame
+    | Interrupted
+    | BargeInConfirmed
+    | BargeInDismissed
+    | CallerSpoke
+    | ResponseHeard
+    | ToolReturned
+    | ResetRequest
+    | DeadlineReached
+)
+
+Action: TypeAlias = (
+    SendSessionUpdate
+    | SendTurnDetection
+    | SendAppend
+    | SendCreate
+    | SendCancel
+    | SendTruncate
+    | SendFunctionOutput
+    | PlayAudio
+    | AudioComplete
+    | ModelHeardSpeech
+    | ToolCalled
+    | CallerSaid
+    | AgentSaid
+    | CallEnding
+    | StateChanged
+    | ResetGranted
+    | ResetRefused
+)
+
+
+@dataclass(slots=True)
+class ConversationCounts:
+    """What the summary says about the model's side."""
+
+    audio_bytes: int = 0
+    audio_deltas: int = 0
+    dropped_cancelled_bytes: int = 0
+    dropped_out_of_band_bytes: int = 0
+    dropped_unknown_bytes: int = 0
+    silent_responses: int = 0
+    failed_responses: int = 0
+    answers_asked_for: int = 0
+    truncates_sent: int = 0
+    unknown_events: int = 0
+    malformed_events: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
+
+
+class Conversation:
+    """The inbound half of the model and the outbound half of the caller."""
+
+    def __init__(
+        self, config: SessionConfig, *, greeting: str | None, greeting_protected: bool, now: float
+    ) -> None:
+        self.counts = ConversationCounts()
+        self.slot = ResponseSlot()
+        self.tools = ToolCalls()
+        self.session = Session(
+            config, interrupt_response=not (greeting and greeting_protected), now=now
+        )
+        self._greeting = greeting
+        self._protected = greeting_protected
+        self._greeting_id: str | None = None
+        self._unheard = Unheard()
+        self._generation = 0
+        self._interruption = Interruption()
+        self._results_told = False
+        self._fruitful: set[str] = set()
+        self._out_of_band: dict[str, None] = {}
+        self._answer_due_at: float | None = None
+        self._caller_is_heard = False
+        self._alive_version = 0
+        self._alive_reported_at = float("-inf")
+
+    # ---- the machine
+
+    def handle(self, event: Event, now: float) -> list[Action]:
+        """Take one event; returns what is to be done, in this order."""
+        actions = self._take(event, now)
+        actions += self._ask_about_results(now)
+        actions += self._ask_for_owed_answer(now)
+        if self._greeting_over():
+            actions += self.session.let_server_interrupt()
+        return actions
+
+    def next_deadline(self) -> float | None:
+        """When something is due next."""
+        due = [
+            self.session.next_deadline(),
+            self.slot.next_deadline(),
+            self.tools.next_deadline(),
+            None if self.slot.busy else self._answer_due_at,
+        ]
+        return min((at for at in due if at is not None), default=None)
+
+    def _take(self, event: Event, now: float) -> list[Action]:
+        match event:
+            case CallerFrame(payload):
+                return [*self.session.caller_audio(payload)]
+            case ModelAlive():
+                return self._alive(now)
+            case ModelConnected() | ModelClosed() | wire.SessionUpdated():
+                return self._session_event(event, now)
+            case Interrupted() | CallerSpoke() | BargeInConfirmed() | BargeInDismissed():
+                return self._playout_event(event, now)
+            case ResponseHeard(response_id):
+                self._unheard.heard(response_id)
+                return []
+            case ToolReturned():
+                return self._tool_returned(event)
+            case ResetRequest():
+                return self._reset(event, now)
+            case DeadlineReached():
+                return self._expire(event, now)
+            case _:
+                return [*self._alive(now), *self._server_event(event, now)]
+
+    def _server_event(self, event: wire.ServerEvent, now: float) -> list[Action]:
+        match event:
+            case wire.FunctionCall() | wire.TranscriptDone() if (
+                event.response_id in self._out_of_band
+            ):
+                pass
+            case wire.AudioDelta():
+                return self._audio(event, now)
+            case wire.ResponseCreated():
+                return self._created(event, now)
+            case wire.ResponseDone():
+                return self._done(event, now)
+            case wire.SpeechStarted():
+                return self._speech_started(now)
+            case wire.SpeechStopped():
+                self._caller_is_heard = False
+            case wire.InputCommitted():
+                self._caller_is_heard = False
+                self._answer_due_at = now + ANSWER_GRACE_S
+            case wire.FunctionCall():
+                return self._tool_called(event, now)
+            case wire.ErrorReceived():
+                return self._error(event, now)
+            case wire.InputTranscript(item_id, transcript):
+                return [CallerSaid(item_id, transcript)]
+            case wire.TranscriptDone(_, item_id, _, transcript):
+                return [AgentSaid(item_id, transcript)]
+            case wire.Unknown():
+                self.counts.unknown_events += 1
+            case wire.Malformed():
+                self.counts.malformed_events += 1
+        return []
+
+    # ---- session
+
+    def _session_event(
+        self, event: ModelConnected | ModelClosed | wire.SessionUpdated, now: float
+    ) -> list[Action]:
+        was_live = self.session.state is State.LIVE
+        actions: list[Action] = self._alive(now)
+        handshake = self.session.handle(event, now)
+        if self.session.state is State.LIVE and not was_live and self._greeting:
+            wanted = Wanted(Purpose.GREETING, self._greeting)
+            actions += self._slot(slot.CreateWanted(wanted), now)
+        return [*actions, *handshake]
+
+    def _greeting_over(self) -> bool:
+        """The greeting was heard to its end, or will never be."""
+        return not self.slot.wants(Purpose.GREETING) and not (
+            self._greeting_id is not None and self._unheard.holds(self._greeting_id)
+        )
+
+    def _alive(self, now: float) -> list[Action]:
+        if now < self._alive_reported_at + ALIVE_REPORT_S:
+            return []
+        self._alive_reported_at = now
+        self._alive_version += 1
+        return [StateChanged(Owner.MODEL, "open", self._alive_version)]
+
+    # ---- responses
+
+    def _slot(self, event: slot.Event, now: float) -> list[Action]:
+        actions: list[Action] = []
+        for action in self.slot.handle(event, now):
+            match action:
+                case slot.Finished(response_id):
+                    actions += self._finished(response_id, now)
+                case slot.Outdated(wanted):
+                    self._interruption.called_off(wanted)
+                case slot.GaveUp(wanted):
+                    actions += self._gave_up(wanted)
+                case _:
+                    actions.append(action)
+        return actions
+
+    def _created(self, event: wire.ResponseCreated, now: float) -> list[Action]:
+        if event.out_of_band:
+            self._set_apart(event.response_id)
+            return []
+        actions = self._slot(slot.Created(event.response_id, event.answers), now)
+        if not self.slot.accepts(event.response_id):
+            return actions
+        if self.slot.purpose is Purpose.GREETING:
+            self._greeting_id = event.response_id
+        else:
+            self._answer_due_at = None
+        return actions
+
+    def _set_apart(self, response_id: str) -> None:
+        if len(self._out_of_band) >= MAX_OUT_OF_BAND:
+            del self._out_of_band[next(iter(self._out_of_band))]
+        self._out_of_band[response_id] = None
+
+    def _audio(self, event: wire.AudioDelta, now: float) -> list[Action]:
+        size = len(event.audio)
+        self.counts.audio_deltas += 1
+        self.counts.audio_bytes += size
+        if not size:
+            return []
+        if event.response_id in self._out_of_band:
+            self.counts.dropped_out_of_band_bytes += size
+            return []
+        if self.slot.accepts(event.response_id):
+            play = self._play(event, self._generation)
+            return [play, *self._slot(slot.AudioCame(event.response_id), now)]
+        if self.slot.cancels(event.response_id):
+            return self._audio_after_cancel(event)
+        self.counts.dropped_unknown_bytes += size
+        return []
+
+    def _play(self, event: wire.AudioDelta, generation: int) -> PlayAudio:
+        protected = self._protected and event.response_id == self._greeting_id
+        self._note_unheard(event, generation, protected=protected)
+        return PlayAudio(
+            event.response_id,
+            event.item_id,
+            event.content_index,
+            event.audio,
+            generation,
+            protected,
+        )
+
+    def _note_unheard(
+        self, event: wire.AudioDelta, generation: int, *, protected: bool = False
+    ) -> None:
+        key = ItemKey(event.item_id, event.content_index)
+        size = len(event.audio)
+        self._unheard.received(key, event.response_id, size, generation, protected=protected)
+        self._fruitful.add(event.response_id)
+
+    def _audio_after_cancel(self, event: wire.AudioDelta) -> list[Action]:
+        """It belongs to what the interruption cut: kept as long as that may be played after all."""
+        cut = self._generation - 1
+        if self._interruption.state is not interruption.State.SETTLED:
+            play = self._play(event, cut)
+            if self._interruption.state is interruption.State.DISMISSED:
+                self._unheard.resumed(self._generation)
+            return [play]
+        self._note_unheard(event, cut)
+        self.counts.dropped_cancelled_bytes += len(event.audio)
+        return []
+
+    def _done(self, event: wire.ResponseDone, now: float) -> list[Action]:
+        if self._out_of_band.pop(event.response_id, 0) is None:
+            return []
+        if event.usage is not None:
+            self.counts.input_tokens += event.usage.input_tokens
+            self.counts.output_tokens += event.usage.output_tokens
+        actions: list[Action] = []
+        if event.status != "cancelled":
+            for call in event.function_calls:
+                actions += self._tool_called(call, now)
+        fruitless = (
+            event.status != "cancelled"
+            and not event.function_calls
+            and event.response_id not in self._fruitful
+        )
+        if event.status == "completed" and self.slot.cancels(event.response_id):
+            self._interruption.completed()
+        if event.status == "failed":
+            self.counts.failed_responses += 1
+        elif fruitless and self.slot.accepts(event.response_id):
+            self.counts.silent_responses += 1
+        return actions + self._slot(slot.Done(event.response_id, failed=fruitless), now)
+
+    def _finished(self, response_id: str, now: float) -> list[Action]:
+        """No more audio of this response counts."""
+        self._fruitful.discard(response_id)
+        if self._answer_due_at is not None:
+            self._answer_due_at = max(self._answer_due_at, now + ANSWER_GRACE_S)
+        actions: list[Action] = [AudioComplete(response_id)]
+        if self._interruption.state is not interruption.State.OPEN:
+            actions += self._truncates(())
+        return actions
+
+    def _ask_for_owed_answer(self, now: float) -> list[Action]:
+        if self._answer_due_at is None or now < self._answer_due_at or self.slot.busy:
+            return []
+        self._answer_due_at = None
+        self.counts.answers_asked_for += 1
+        return self._slot(slot.CreateWanted(Wanted(Purpose.ANSWER)), now)
+
+    def _gave_up(self, wanted: Wanted) -> list[Action]:
+        """Without a greeting a call can still be held; without an answer it is dead air."""
+        if wanted.purpose is Purpose.GREETING:
+            return []
+        return [CallEnding(EndCause.MODEL_FAILED, f"no {wanted.purpose} from the model")]
+
+    # ---- the caller's voice
+
+    def _speech_started(self, now: float) -> list[Action]:
+        """The server stops the response under way by itself, unless the greeting is protected."""
+        self._caller_is_heard = True
+        self._answer_due_at = None
+        stopped = self._cancel(now) if self.slot.state is SlotState.GENERATING else []
+        return [ModelHeardSpeech(), *stopped]
+
+    def _playout_event(
+        self, event: Interrupted | CallerSpoke | BargeInConfirmed | BargeInDismissed, now: float
+    ) -> list[Action]:
+        match event:
+            case Interrupted(barge_in, generation):
+                self._generation = generation
+                self._interruption.begin()
+                return self._cancel(now, barge_in)
+            case CallerSpoke(generation):
+                self._generation = generation
+                before = self.slot.state
+                actions = self._cancel(now)
+                if self.slot.state is not before:
+                    self._owe_if_unheard(now)
+                self._interruption.settle()
+                return [*actions, *self._truncates(())]
+            case BargeInConfirmed(_, heard):
+                self._interruption.settle()
+                self._owe_if_unheard(now)
+                return self._truncates(heard)
+            case BargeInDismissed():
+                self._unheard.resumed(self._generation)
+                return [
+                    action
+                    for wanted in self._interruption.dismiss()
+                    for action in self._slot(slot.CreateWanted(wanted), now)
+                ]
+
+    def _cancel(self, now: float, barge_in: int | None = None) -> list[Action]:
+        if self._protected and self.slot.wants(Purpose.GREETING):
+            return []
+        actions = self._slot(slot.CancelWanted(barge_in), now)
+        if any(isinstance(action, SendCancel) for action in actions):
+            self._interruption.cut()
+        return actions
+
+    def _owe_if_unheard(self, now: float) -> None:
+        if not self._caller_is_heard:
+            self._answer_due_at = now + UNHEARD_GRACE_S
+
+    def _truncates(self, heard: tuple[HeardItem, ...]) -> list[Action]:
+        truncates = self._unheard.truncate(self._generation, heard)
+        self.counts.truncates_sent += len(truncates)
+        return [*truncates]
+
+    # ---- tools
+
+    def _tool_called(self, call: wire.FunctionCall, now: float) -> list[Action]:
+        if self.slot.cancels(call.response_id):
+            return []  # an interrupted call is announced too, with half its arguments
+        if self.slot.accepts(call.response_id):
+            self._fruitful.add(call.response_id)
+        match self.tools.called(call, now):
+            case ToolCalled() as run:
+                return [run]
+            case ToolReturned() as refused:
+                return self._tell_result(refused)
+        return []
+
+    def _tool_returned(self, result: ToolReturned) -> list[Action]:
+        return self._tell_result(result) if self.tools.returned(result) else []
+
+    def _tell_result(self, result: ToolReturned) -> list[Action]:
+        self._results_told = True
+        return [SendFunctionOutput(result.call_id, result.output)]
+
+    def _ask_about_results(self, now: float) -> list[Action]:
+        """One response for all results: a response under way may still call another tool."""
+        if not self._results_told or self.tools.pending or self.slot.busy:
+            return []
+        self._results_told = False
+        return self._slot(slot.CreateWanted(Wanted(Purpose.TOOL_RESULT)), now)
+
+    # ---- errors, deadlines, watchdog
+
+    def _error(self, event: wire.ErrorReceived, now: float) -> list[Action]:
+        code = event.code or event.error_type or "unnamed"
+        known = code in self.counts.errors or len(self.counts.errors) < MAX_ERROR_CODES
+        self.counts.errors[code if known else "other"] += 1
+        if event.code in FATAL_CODES:
+            return [CallEnding(EndCause.MODEL_REFUSED, f"the model refused: {event.code}")]
+        if event.code == "session_expired":
+            return [CallEnding(EndCause.SESSION_EXPIRED, "the model's session reached its limit")]
+        if self.session.state is not State.LIVE:
+            return [*self.session.handle(event, now)]
+        match event.code:
+            case "response_cancel_not_active":
+                return self._slot(slot.CancelRefused(event.caused_by), now)
+            case "conversation_already_has_active_response":
+                return self._slot(slot.CreateRefused(event.caused_by), now)
+        return [
+            *self.session.handle(event, now),
+            *self._slot(slot.CreateFailed(event.caused_by), now),
+        ]
+
+    def _expire(self, event: DeadlineReached, now: float) -> list[Action]:
+        actions: list[Action] = [*self.session.handle(event, now)]
+        actions += self._slot(event, now)
+        for result in self.tools.expire(now):
+            actions += self._tell_result(result)
+        return actions
+
+    def _reset(self, request: ResetRequest, now: float) -> list[Action]:
+        if request.owner is Owner.RESPONSE:
+            return self._slot(request, now)
+        if request.if_version != self._alive_version:
+            return [ResetRefused(request.owner, request.reason, Refusal.VERSION_MOVED)]
+        if request.reason is not ResetReason.MODEL_SILENT:
+            return [ResetRefused(request.owner, request.reason, Refusal.NOT_STUCK)]
+        return [
+            ResetGranted(request.owner, request.reason),
+            CallEnding(EndCause.MODEL_SILENT, "the model's socket is open but dead"),
+        ]

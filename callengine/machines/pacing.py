@@ -1,0 +1,73 @@
+"""When may the next frame leave? An absolute 20 ms grid, a little ahead of the caller's ear.
+
+The grid is a plan of when each frame is played: `FRAME_S` after the one before it. A frame may
+leave `lead` earlier, so that the carrier always holds that much and a hiccup of ours is not heard.
+Its times are an anchor plus a count of frames: nothing drifts.
+
+A frame that leaves late keeps the grid, and the frames after it may follow at once until the lead
+is restored: that is never more than the lead. If it was so late that the ear already had a gap
+the grid starts anew from now; chasing the old one would only pile up audio at the carrier. What the
+carrier still holds counts towards the lead in any case.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import Final
+
+from callengine.audio.g711 import FRAME_S
+
+LATE_S: Final = FRAME_S
+"""A frame is late when it leaves a whole slot after its time."""
+
+RESET_S: Final = 0.200
+"""Later than this it is no hiccup: the schedule is given up and counted as reset."""
+
+
+class Punctuality(Enum):
+    """How a frame left."""
+
+    ON_TIME = auto()
+    LATE = auto()
+    RESET = auto()
+
+
+class Grid:
+    """The schedule of one call's outbound frames; times are monotonic seconds."""
+
+    def __init__(self, lead_s: float) -> None:
+        self._lead_s = lead_s
+        self._opened_at = self._anchor = float("-inf")
+        self._frames = 0
+
+    @property
+    def _next_play_at(self) -> float:
+        return self._anchor + self._frames * FRAME_S
+
+    @property
+    def due_at(self) -> float:
+        """When the next frame may leave."""
+        return max(self._next_play_at - self._lead_s, self._opened_at)
+
+    def open(self, now: float) -> None:
+        """Audio is there again after a pause: nothing was due before `now`."""
+        if self._next_play_at <= now:
+            self.restart(now)
+        self._opened_at = now
+
+    def restart(self, now: float) -> None:
+        """The carrier holds nothing: the next frame is played as it arrives."""
+        self._opened_at = self._anchor = now
+        self._frames = 0
+
+    def sent(self, now: float) -> Punctuality:
+        """Take note that the frame that was due has left at `now`."""
+        lateness = now - self.due_at
+        if lateness >= RESET_S:
+            self.open(now)  # a long lead may not be used up yet
+        elif now - self._next_play_at > LATE_S:
+            self.restart(now)
+        self._frames += 1
+        if lateness >= RESET_S:
+            return Punctuality.RESET
+        return Punctuality.LATE if lateness >= LATE_S else Punctuality.ON_TIME

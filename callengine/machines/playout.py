@@ -1,0 +1,356 @@
+"""Where every byte of model audio is on its way to the caller's ear: queued, sent, heard.
+
+Positions are bytes of one response's audio; an item is a stretch of them. What the caller heard is
+an estimate with two sources. The carrier plays back to back from arrival, so the times at which we
+sent give the latest position the caller can have reached. Echoed marks tell how far behind that
+the ear really is. The smallest lag seen in the call, less the round trip of a mark that waited for
+no audio, is the carrier's own delay.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from callengine.audio.g711 import (
+    BYTES_PER_MS,
+    FRAME_BYTES,
+    FRAME_MS,
+    FRAME_S,
+    SAMPLE_RATE_HZ,
+    SILENCE_BYTE,
+)
+from callengine.messages import HeardItem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+MAX_QUEUED_BYTES: Final = 600 * SAMPLE_RATE_HZ
+"""Ten minutes, what Twilio itself would hold. Audio beyond is refused and counted."""
+
+_SAMPLE_SLACK: Final = 0.01
+"""Of a sample: times are floats, and rounding must not cost the sample that ends exactly now."""
+
+MAX_MARKS: Final = 256
+"""Marks that were sent and not echoed. Beyond, the oldest is forgotten and counted as lost."""
+
+
+@dataclass(slots=True)
+class Item:
+    """One item's stretch of a track, in bytes."""
+
+    item_id: str
+    content_index: int
+    start: int
+    received: int = 0
+
+
+@dataclass(slots=True)
+class Track:
+    """One response's audio."""
+
+    response_id: str
+    ordinal: int
+    generation: int
+    protected: bool
+    items: list[Item] = field(default_factory=list)
+    queued: bytearray = field(default_factory=bytearray)
+    received: int = 0
+    heard: int = 0
+    complete: bool = False
+
+    @property
+    def over(self) -> bool:
+        """Heard to its end."""
+        return self.complete and self.heard >= self.received
+
+    @property
+    def frame_ready(self) -> bool:
+        """A whole frame can be cut, or the tail that is all there will be."""
+        return len(self.queued) >= FRAME_BYTES or (self.complete and bool(self.queued))
+
+    def append(self, item_id: str, content_index: int, audio: bytes) -> None:
+        """Queue `audio` behind what is there."""
+        last = self.items[-1] if self.items else None
+        if last is None or (last.item_id, last.content_index) != (item_id, content_index):
+            last = Item(item_id, content_index, start=self.received)
+            self.items.append(last)
+        last.received += len(audio)
+        self.received += len(audio)
+        self.queued += audio
+
+    def heard_items(self) -> Iterable[HeardItem]:
+        """Each item, with the whole milliseconds that were heard of it."""
+        for item in self.items:
+            heard = min(max(self.heard - item.start, 0), item.received)
+            yield HeardItem(item.item_id, item.content_index, heard // BYTES_PER_MS)
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """160 bytes to send; a mark to send behind it, if one is due."""
+
+    payload: bytes
+    mark: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A frame that the carrier holds or is playing: its audio without padding."""
+
+    track: Track
+    audio: bytes
+    plays_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    clears: int
+    ordinal: int
+    plays_at: float
+
+
+@dataclass(slots=True)
+class PlayoutCounts:
+    """Audio bytes by what became of them, and marks; see `Playout` for the identity that holds."""
+
+    received_bytes: int = 0
+    sent_bytes: int = 0
+    returned_bytes: int = 0
+    flushed_bytes: int = 0
+    stale_bytes: int = 0
+    overflow_bytes: int = 0
+    padding_bytes: int = 0
+    marks_sent: int = 0
+    marks_heard: int = 0
+    marks_cleared: int = 0
+    marks_unknown: int = 0
+    marks_lost: int = 0
+
+
+class Playout:
+    """The ledger of one call's outbound audio.
+
+    To the byte, at any moment:
+    `received = (sent - returned) + queued + flushed + stale + overflow`. Returned is what had been
+    sent and was dropped by the carrier on our clear; flushed includes it, and what is in limbo.
+    """
+
+    def __init__(self, mark_every_frames: int) -> None:
+        self.generation = 0
+        self.counts = PlayoutCounts()
+        self._mark_every_frames = mark_every_frames
+        self._tracks: deque[Track] = deque()
+        self._limbo: list[Track] = []
+        self._sent: deque[_Sent] = deque()
+        self._plays_until = float("-inf")
+        self._marks: dict[str, _Mark] = {}
+        self._clears = 0
+        self._frames_since_mark = 0
+        self._ordinal = 0
+        self._round_trip_s: float | None = None
+        self._carrier_delay_s: float | None = None
+
+    # ---- questions
+
+    @property
+    def speaking(self) -> Track | None:
+        """The response the caller is hearing, or is in the middle of; None in silence."""
+        return self._tracks[0] if self._tracks else None
+
+    @property
+    def frame_ready(self) -> bool:
+        """There is a frame to send."""
+        return self._sending() is not None
+
+    @property
+    def queued_bytes(self) -> int:
+        """Audio not sent yet, limbo not included."""
+        return sum(len(track.queued) for track in self._tracks)
+
+    @property
+    def heard_at(self) -> float | None:
+        """When all that was sent will have been heard; None if it was."""
+        return self._plays_until + (self._carrier_delay_s or 0.0) if self._sent else None
+
+    @property
+    def in_limbo(self) -> bool:
+        """Flushed audio is kept in case the barge-in is dismissed."""
+        return any(track.queued for track in self._limbo)
+
+    def _sending(self) -> Track | None:
+        for track in self._tracks:
+            if track.frame_ready:
+                return track
+            if not track.complete:
+                return None  # its next frame comes before any later response
+        return None
+
+    # ---- audio
+
+    def queue(
+        self, response_id: str, item_id: str, content_index: int, audio: bytes, *, protected: bool
+    ) -> None:
+        """Take audio of the current generation."""
+        self.counts.received_bytes += len(audio)
+        if self.queued_bytes + len(audio) > MAX_QUEUED_BYTES:
+            self.counts.overflow_bytes += len(audio)
+            return
+        track = self._tracks[-1] if self._tracks else None
+        if track is None or track.response_id != response_id:
+            if track is not None:
+                track.complete = True  # the model has one response at a time
+            self._ordinal += 1
+            track = Track(response_id, self._ordinal, self.generation, protected)
+            self._tracks.append(track)
+        track.append(item_id, content_index, audio)
+
+    def queue_outdated(
+        self, response_id: str, item_id: str, content_index: int, audio: bytes
+    ) -> None:
+        """Take audio that was under way at the interruption: it goes where its response is.
+
+        That is limbo while it may still be wanted, and the queue if it was resumed meanwhile.
+        """
+        self.counts.received_bytes += len(audio)
+        for track in self._limbo:
+            if track.response_id == response_id:
+                track.append(item_id, content_index, audio)
+                self.counts.flushed_bytes += len(audio)
+                return
+        for track in self._tracks:
+            if track.response_id == response_id and track.generation < self.generation:
+                track.append(item_id, content_index, audio)
+                return
+        self.counts.stale_bytes += len(audio)
+
+    def complete(self, response_id: str) -> None:
+        """No more audio will come for this response."""
+        for track in (*self._tracks, *self._limbo):
+            if track.response_id == response_id:
+                track.complete = True
+
+    def complete_all(self) -> None:
+        """No more audio will come at all."""
+        for track in self._tracks:
+            track.complete = True
+
+    def next_frame(self, now: float) -> Frame | None:
+        """Cut the next 160 bytes and note them as sent."""
+        track = self._sending()
+        if track is None:
+            return None
+        audio = bytes(track.queued[:FRAME_BYTES])
+        del track.queued[:FRAME_BYTES]
+        self.counts.sent_bytes += len(audio)
+        self.counts.padding_bytes += FRAME_BYTES - len(audio)
+        self._plays_until = max(self._plays_until, now)
+        self._sent.append(_Sent(track, audio, self._plays_until))
+        self._plays_until += FRAME_S
+        return Frame(audio.ljust(FRAME_BYTES, SILENCE_BYTE), self._mark_behind(track))
+
+    # ---- marks
+
+    def probe(self, now: float) -> str:
+        """The name of a mark to send while nothing is queued, to learn the round trip."""
+        self._plays_until = now
+        return self._new_mark(ordinal=0, position=0)
+
+    def _mark_behind(self, track: Track) -> str | None:
+        position = track.received - len(track.queued)
+        self._frames_since_mark += 1
+        first = position <= FRAME_BYTES
+        last = track.complete and not track.queued
+        if not first and not last and self._frames_since_mark < self._mark_every_frames:
+            return None
+        self._frames_since_mark = 0
+        return self._new_mark(track.ordinal, position)
+
+    def _new_mark(self, ordinal: int, position: int) -> str:
+        if len(self._marks) >= MAX_MARKS:
+            del self._marks[next(iter(self._marks))]
+            self.counts.marks_lost += 1
+        name = f"g{self.generation}-r{ordinal}-{position // BYTES_PER_MS:06d}"
+        while name in self._marks:  # resumed audio passes the same position again
+            name += "+"
+        self._marks[name] = _Mark(self._clears, ordinal, self._plays_until)
+        self.counts.marks_sent += 1
+        return name
+
+    def mark_echoed(self, name: str, now: float) -> None:
+        """Learn from an echo; one that a clear caused teaches nothing."""
+        mark = self._marks.pop(name, None)
+        if mark is None:
+            self.counts.marks_unknown += 1
+            return
+        if mark.clears != self._clears:
+            self.counts.marks_cleared += 1
+            return
+        self.counts.marks_heard += 1
+        lag_s = max(now - mark.plays_at, 0.0)
+        if mark.ordinal == 0:
+            self._round_trip_s = lag_s
+            return
+        if self._round_trip_s is None:
+            return  # the lag of an echo is the carrier's delay and the round trip in one
+        delay_s = max(lag_s - self._round_trip_s, 0.0)
+        known_s = self._carrier_delay_s
+        self._carrier_delay_s = delay_s if known_s is None else min(delay_s, known_s)
+
+    # ---- heard and flush
+
+    def settle(self, now: float) -> list[Track]:
+        """Move what was heard by `now` off the ledger; returns the responses heard to their end."""
+        delay_s = self._carrier_delay_s or 0.0
+        while self._sent and self._sent[0].plays_at + FRAME_S + delay_s <= now:
+            frame = self._sent.popleft()
+            frame.track.heard += len(frame.audio)
+        over: list[Track] = []
+        while self._tracks and self._tracks[0].over:
+            over.append(self._tracks.popleft())
+        return over
+
+    def flush(self, now: float) -> tuple[HeardItem, ...]:
+        """Interrupt: drop everything not heard into limbo, under a new generation.
+
+        Returns how much was heard of each item of the responses that were not heard to their end.
+        """
+        self.settle(now)
+        self._split_playing_frame(now)
+        self.generation += 1
+        self._clears += 1
+        for frame in reversed(self._sent):
+            frame.track.queued[:0] = frame.audio
+        self.counts.returned_bytes += sum(len(frame.audio) for frame in self._sent)
+        self.counts.flushed_bytes += self.queued_bytes
+        self._sent.clear()
+        self._plays_until = now
+        self._limbo = list(self._tracks)
+        self._tracks.clear()
+        return tuple(item for track in self._limbo for item in track.heard_items())
+
+    def _split_playing_frame(self, now: float) -> None:
+        """Count the part of the frame now playing that was heard."""
+        if not self._sent:
+            return
+        frame = self._sent.popleft()
+        played_s = now - (self._carrier_delay_s or 0.0) - frame.plays_at
+        played = int(played_s * SAMPLE_RATE_HZ + _SAMPLE_SLACK)
+        heard = min(max(played, 0), len(frame.audio))
+        frame.track.heard += heard
+        self._sent.appendleft(_Sent(frame.track, frame.audio[heard:], frame.plays_at))
+
+    def resume(self) -> None:
+        """Play what was flushed after all, from where the caller stopped hearing it."""
+        self.counts.flushed_bytes -= sum(len(track.queued) for track in self._limbo)
+        self._tracks.extendleft(reversed(self._limbo))
+        self._limbo = []
+
+    def discard_limbo(self) -> None:
+        """The barge-in is confirmed: what was flushed will never be played."""
+        self._limbo = []
+
+
+FRAMES_PER_MARK: Final = 200 // FRAME_MS
+"""A mark every 200 ms of audio: often enough to trust, rare enough to cost nothing."""

@@ -1,0 +1,392 @@
+"""Everything that happens to audio on its way out: what TxPacer decides.
+
+It joins the 20 ms grid, the playout ledger and the barge-in, and keeps the record of every onset.
+Silence comes first: an interruption clears the carrier before anybody else hears of it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, TypeAlias
+
+from callengine.audio.g711 import FRAME_BYTES
+from callengine.machines.barge_in import BargeIn, Evidence, Floor, Verdict
+from callengine.machines.pacing import Grid, Punctuality
+from callengine.machines.playout import Playout
+from callengine.messages import (
+    AudioComplete,
+    BargeInConfirmed,
+    BargeInDismissed,
+    CallerSpoke,
+    Drained,
+    DrainRequest,
+    FrameSent,
+    HeardItem,
+    Interrupted,
+    MarkEchoed,
+    OnsetDebounced,
+    Owner,
+    PlayAudio,
+    Refusal,
+    ResetGranted,
+    ResetReason,
+    ResetRefused,
+    ResetRequest,
+    ResponseHeard,
+    SpeechConfirmed,
+    StateChanged,
+    StreamStarted,
+)
+
+MAX_LEDGER: Final = 500
+"""Onsets kept per call; beyond, the oldest entry goes. The counters go on."""
+
+MAX_LATE_TIMES: Final = 100
+"""Times of late frames kept per call, the latest ones."""
+
+PROGRESS_S: Final = 1.0
+"""How often moving playout is reported as such."""
+
+FAREWELL: Final = "farewell"
+"""The response id of audio that did not come from the model."""
+
+
+@dataclass(frozen=True, slots=True)
+class SendMedia:
+    """Write 160 bytes to the carrier."""
+
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SendMark:
+    """Write a mark to the carrier."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class SendClear:
+    """Write a clear to the carrier, ahead of everything that is waiting to be written."""
+
+
+Event: TypeAlias = (
+    StreamStarted
+    | PlayAudio
+    | AudioComplete
+    | Evidence
+    | OnsetDebounced
+    | MarkEchoed
+    | ResetRequest
+    | DrainRequest
+)
+
+Action: TypeAlias = (
+    SendMedia
+    | SendMark
+    | SendClear
+    | FrameSent
+    | Interrupted
+    | BargeInConfirmed
+    | BargeInDismissed
+    | CallerSpoke
+    | ResponseHeard
+    | StateChanged
+    | ResetGranted
+    | ResetRefused
+    | Drained
+)
+
+
+class Outcome(StrEnum):
+    """What became of an onset."""
+
+    PENDING = "pending"  # interrupted, not yet confirmed
+    ACTED = "acted"  # interrupted, and it was the caller
+    GUARDED = "guarded"  # the audio was protected
+    DEBOUNCED = "debounced"  # too few loud frames, while the AI was audible
+    FALSE = "false"  # interrupted in error, and nothing was left to resume
+    RESUMED = "resumed"  # interrupted in error, and resumed
+    UNOPPOSED = "unopposed"  # nothing was audible: an ordinary turn
+    CONTINUED = "continued"  # part of the barge-in in the entry before
+
+
+@dataclass(slots=True)
+class Onset:
+    """One line of the barge-in ledger; times are monotonic seconds, `None` where not reached.
+
+    `barge_in` counts the interruptions that were executed, from 1; other onsets have none.
+    """
+
+    onset_at: float
+    decided_at: float
+    outcome: Outcome
+    level_rms: int = 0
+    barge_in: int | None = None
+    response_id: str | None = None
+    heard: tuple[HeardItem, ...] = ()
+    flushed_frames: int = 0
+    settled_at: float | None = None
+
+
+@dataclass(slots=True)
+class TransmissionCounts:
+    """What the summary says about the outbound side."""
+
+    first_chunk_bytes: int = 0
+    frames: int = 0
+    late_frames: int = 0
+    schedule_resets: int = 0
+    max_lateness_ms: float = 0.0
+    clears: int = 0
+    barge_in_events: int = 0
+    barge_ins_guarded: int = 0
+    false_triggers: int = 0
+    onsets_debounced: int = 0
+    stuck_recoveries: int = 0
+
+
+class Transmission:
+    """The outbound half of one call. Nothing is sent before the carrier named the stream."""
+
+    def __init__(self, *, lead_s: float, mark_every_frames: int, false_trigger_s: float) -> None:
+        self.counts = TransmissionCounts()
+        self.ledger: deque[Onset] = deque(maxlen=MAX_LEDGER)
+        self.late_at: deque[float] = deque(maxlen=MAX_LATE_TIMES)
+        self.playout = Playout(mark_every_frames)
+        self._grid = Grid(lead_s)
+        self._barge_in = BargeIn(false_trigger_s)
+        self.own_audio_bytes = 0
+        self._streaming = False
+        self._draining = False
+        self._open: Onset | None = None
+        self._version = 0
+        self._reported_at = float("-inf")
+        self._reported_frames: int | None = None
+
+    # ---- the machine
+
+    def handle(self, event: Event, now: float) -> list[Action]:
+        """Take one event; returns what is to be done, in this order."""
+        actions: list[Action] = self._settle(now)
+        had_frame = self.playout.frame_ready
+        actions += self._take(event, now)
+        if self._streaming and self.playout.frame_ready and not had_frame:
+            self._grid.open(now)
+        actions += self._send_due(now)
+        actions += self._report(now)
+        return actions
+
+    def next_deadline(self) -> float | None:
+        """When something is due next."""
+        due = [self._barge_in.next_deadline(), self.playout.heard_at]
+        if self._streaming and self.playout.frame_ready:
+            due.append(self._grid.due_at)
+        return min((at for at in due if at is not None), default=None)
+
+    def _take(self, event: Event, now: float) -> list[Action]:
+        match event:
+            case PlayAudio():
+                self._queue(event)
+            case AudioComplete():
+                self.playout.complete(event.response_id)
+                return self._settle(now)
+            case MarkEchoed():
+                self.playout.mark_echoed(event.name, now)
+            case StreamStarted():
+                return self._start(now)
+            case OnsetDebounced():
+                self._debounced(event, now)
+            case ResetRequest():
+                return self._reset(event, now)
+            case DrainRequest():
+                return self._drain(event.farewell, now)
+            case _:
+                return self._weigh(event, now)
+        return []
+
+    def _start(self, now: float) -> list[Action]:
+        if self._streaming:
+            return []
+        self._streaming = True
+        probe = SendMark(self.playout.probe(now))
+        if self.playout.frame_ready:
+            self._grid.open(now)
+        return [probe]
+
+    # ---- audio
+
+    def _queue(self, event: PlayAudio) -> None:
+        if not event.audio:
+            return
+        if event.generation != self.playout.generation and not event.protected:
+            self.playout.queue_outdated(
+                event.response_id, event.item_id, event.content_index, event.audio
+            )
+            return
+        self.playout.queue(
+            event.response_id,
+            event.item_id,
+            event.content_index,
+            event.audio,
+            protected=event.protected,
+        )
+
+    def _send_due(self, now: float) -> list[Action]:
+        actions: list[Action] = []
+        while (
+            self._streaming
+            and self._grid.due_at <= now
+            and (frame := self.playout.next_frame(now)) is not None
+        ):
+            self._count_frame(frame.payload, now)
+            actions += [SendMedia(frame.payload), FrameSent(frame.payload)]
+            if frame.mark is not None:
+                actions.append(SendMark(frame.mark))
+        return actions
+
+    def _count_frame(self, payload: bytes, now: float) -> None:
+        counts = self.counts
+        counts.first_chunk_bytes = counts.first_chunk_bytes or len(payload)
+        counts.frames += 1
+        lateness_ms = (now - self._grid.due_at) * 1000
+        counts.max_lateness_ms = max(counts.max_lateness_ms, lateness_ms)
+        punctuality = self._grid.sent(now)
+        counts.late_frames += punctuality is Punctuality.LATE
+        counts.schedule_resets += punctuality is Punctuality.RESET
+        if punctuality is not Punctuality.ON_TIME:
+            self.late_at.append(now)
+
+    def _settle(self, now: float) -> list[Action]:
+        actions: list[Action] = [
+            ResponseHeard(track.response_id) for track in self.playout.settle(now)
+        ]
+        if self._draining and self.playout.speaking is None:
+            self._draining = False
+            actions.append(Drained())
+        return actions
+
+    def _drain(self, farewell: bytes, now: float) -> list[Action]:
+        self._draining = True
+        self.playout.discard_limbo()  # resumed, it would cut the farewell in two
+        self.playout.complete_all()
+        self.own_audio_bytes += len(farewell)
+        if farewell:
+            self.playout.queue(FAREWELL, FAREWELL, 0, farewell, protected=True)
+            self.playout.complete(FAREWELL)
+        return self._settle(now)
+
+    # ---- barge-in
+
+    def _floor(self) -> Floor:
+        speaking = self.playout.speaking
+        if speaking is None:
+            return Floor.FREE
+        # While draining there is no model left to answer: an interruption would only cost the
+        # caller the farewell.
+        return Floor.PROTECTED if speaking.protected or self._draining else Floor.TAKEN
+
+    def _weigh(self, evidence: Evidence, now: float) -> list[Action]:
+        match self._barge_in.handle(evidence, self._floor(), now):
+            case Verdict.INTERRUPT:
+                return self._interrupt(evidence, now)
+            case Verdict.INTERRUPT_AND_CONFIRM:
+                return [*self._interrupt(evidence, now), *self._confirm(now)]
+            case Verdict.CONFIRM:
+                return self._confirm(now)
+            case Verdict.DISMISS:
+                return self._dismiss(now)
+            case Verdict.GUARD:
+                self.counts.barge_ins_guarded += 1
+                self._record(evidence, Outcome.GUARDED, now)
+            case Verdict.PASS:
+                self._record(evidence, Outcome.UNOPPOSED, now)
+            case Verdict.CONTINUE:
+                self._record(evidence, Outcome.CONTINUED, now)
+            case Verdict.PASS_CONFIRMED:
+                self.playout.generation += 1
+                return [CallerSpoke(self.playout.generation)]
+        return []
+
+    def _record(self, evidence: Evidence | OnsetDebounced, outcome: Outcome, now: float) -> Onset:
+        onset = Onset(  # what the model heard has no time and no level of ours
+            onset_at=getattr(evidence, "onset_at", now),
+            decided_at=now,
+            outcome=outcome,
+            level_rms=getattr(evidence, "level_rms", 0),
+        )
+        last = self.ledger[-1] if self.ledger else None
+        if isinstance(evidence, SpeechConfirmed) and last and last.onset_at == onset.onset_at:
+            self.ledger.pop()  # it began in silence, and meets the AI only now
+        self.ledger.append(onset)
+        return onset
+
+    def _interrupt(self, evidence: Evidence, now: float) -> list[Action]:
+        speaking = self.playout.speaking
+        assert speaking is not None, "only what is audible is interrupted"
+        self.counts.barge_in_events += 1
+        self.counts.clears += 1
+        flushed_before = self.playout.counts.flushed_bytes
+        onset = self._record(evidence, Outcome.PENDING, now)
+        onset.barge_in = self.counts.barge_in_events
+        onset.response_id = speaking.response_id
+        onset.heard = self.playout.flush(now)
+        flushed_bytes = self.playout.counts.flushed_bytes - flushed_before
+        onset.flushed_frames = flushed_bytes // FRAME_BYTES
+        self._open = onset
+        self._grid.restart(now)
+        return [
+            SendClear(),
+            Interrupted(onset.barge_in, self.playout.generation, speaking.response_id),
+        ]
+
+    def _close(self, outcome: Outcome, now: float) -> Onset:
+        onset, self._open = self._open, None
+        assert onset is not None, "a verdict on a barge-in follows an interruption"
+        onset.outcome = outcome
+        onset.settled_at = now
+        return onset
+
+    def _confirm(self, now: float) -> list[Action]:
+        onset = self._close(Outcome.ACTED, now)
+        self.playout.discard_limbo()
+        return [BargeInConfirmed(self.playout.generation, onset.heard)]
+
+    def _dismiss(self, now: float) -> list[Action]:
+        self.counts.false_triggers += 1
+        self._close(Outcome.RESUMED if self.playout.in_limbo else Outcome.FALSE, now)
+        self.playout.resume()
+        return [BargeInDismissed()]
+
+    def _debounced(self, event: OnsetDebounced, now: float) -> None:
+        self.counts.onsets_debounced += 1
+        if self._floor() is not Floor.FREE:
+            self._record(event, Outcome.DEBOUNCED, now)
+
+    # ---- watchdog
+
+    def _report(self, now: float) -> list[Action]:
+        """Tell the watchdog when playout starts, moves (at most once a second) or stops."""
+        frames = self.counts.frames if self._streaming and self.playout.frame_ready else None
+        reported = self._reported_frames
+        moved = frames is not None and reported is not None and frames > reported
+        if (frames is None) == (reported is None) and not (
+            moved and now >= self._reported_at + PROGRESS_S
+        ):
+            return []
+        self._reported_frames = frames
+        self._reported_at = now
+        self._version += 1
+        return [StateChanged(Owner.PLAYOUT, "idle" if frames is None else "playing", self._version)]
+
+    def _reset(self, request: ResetRequest, now: float) -> list[Action]:
+        owner, reason = Owner.PLAYOUT, request.reason
+        if request.if_version != self._version:
+            return [ResetRefused(owner, reason, Refusal.VERSION_MOVED)]
+        if reason is not ResetReason.PLAYOUT_STALLED or not self.playout.frame_ready:
+            return [ResetRefused(owner, reason, Refusal.NOT_STUCK)]
+        self.counts.stuck_recoveries += 1
+        self._grid.restart(now)
+        return [ResetGranted(owner, reason)]

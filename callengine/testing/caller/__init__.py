@@ -1,0 +1,1 @@
+"""A simulated phone caller behind a faithful Twilio media stream."""

@@ -1,0 +1,1 @@
+"""A simulated OpenAI Realtime server."""

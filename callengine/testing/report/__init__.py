@@ -1,0 +1,1 @@
+"""What a test call writes: the table, the sound, the page."""

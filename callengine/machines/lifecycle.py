@@ -40,7 +40,7 @@ TRANSITIONS: Final = {
 """While serving, an end that leaves the caller on the line goes to `DRAINING` instead; while
 draining, only one that takes the caller away counts."""
 
-DEADLINE_S: Final = {State.DRAINING: 20.0, State.REPORTING: 2.0}
+DEADLINE_S: Final = {State.DRAINING: 20.0, State.REPORTING: 1.0}
 
 CALLER_STAYS: Final = frozenset(
     {

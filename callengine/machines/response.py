@@ -105,9 +105,10 @@ TRANSITIONS: Final = {
     (State.CANCELLING, DeadlineReached): State.IDLE,
 }
 """Events about a response other than the one in the slot never reach this table: a `Done` or a
-`Created` of a finished id is counted and ignored. While generating, a `Done` of the server's own
-response goes back to `REQUESTED` if our create is still out. While unwanted, a `Created` that is the
-server's own is taken as from `IDLE`. Every pair not listed leaves the state alone."""
+`Created` of a finished id is counted and ignored. A server that echoes our event ids tells its own
+responses from ours: while generating its own, `Done` goes back to `REQUESTED` if our create is
+still out; while unwanted, its own `Created` is taken as from `IDLE`. Every pair not listed leaves
+the state alone."""
 
 
 class ResponseSlot:

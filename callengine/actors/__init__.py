@@ -1,0 +1,1 @@
+"""Thin actors over the machines."""

@@ -1,0 +1,63 @@
+"""VADDetector: sole owner of whether the caller is speaking."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from callengine.actors.shell import Shell
+from callengine.audio.g711 import FRAME_BYTES, FRAME_S, SILENCE_FRAME
+from callengine.machines.speech import Speech
+from callengine.messages import (
+    CallerFrame,
+    FrameSent,
+    OnsetDebounced,
+    SpeechConfirmed,
+    SpeechEnded,
+    SpeechOnset,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from loguru import Logger
+
+    from callengine.actors.dispatch import Dispatcher
+    from callengine.audio.level import Detector
+
+MAX_SENT_FRAMES: Final = 50
+"""Frames we sent that no frame of the caller has been judged against yet; the oldest go."""
+
+
+class VADDetector(Shell):
+    """Hears the caller's audio and what was sent; tells onsets and ends of speech."""
+
+    ROUTES: ClassVar = {
+        SpeechOnset: ("pacer",),
+        SpeechConfirmed: ("pacer",),
+        SpeechEnded: ("pacer",),
+        OnsetDebounced: ("pacer",),
+    }
+
+    def __init__(
+        self, dispatcher: Dispatcher, log: Logger, detector: Detector, *, onset_frames: int
+    ) -> None:
+        super().__init__(dispatcher, log)
+        self._detector = detector
+        self._speech = Speech(onset_frames)
+        self._sent: deque[bytes] = deque(maxlen=MAX_SENT_FRAMES)
+        self._audio = bytearray()
+
+    def handle(self, message: CallerFrame | FrameSent, now: float) -> Iterable[object]:
+        """See `Shell.handle`."""
+        if isinstance(message, FrameSent):
+            self._sent.append(message.payload)
+            return
+        self._audio += message.payload
+        frames = len(self._audio) // FRAME_BYTES
+        for behind in range(frames - 1, -1, -1):
+            frame = bytes(self._audio[:FRAME_BYTES])
+            del self._audio[:FRAME_BYTES]
+            sent = self._sent.popleft() if self._sent else SILENCE_FRAME
+            loudness = self._detector.judge(frame, sent)
+            yield from self._speech.frame(loudness, now - behind * FRAME_S)

@@ -1,0 +1,48 @@
+"""Logging, loguru's way for libraries: silent until the host enables it, and no handler added."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from typing import TYPE_CHECKING
+
+from loguru import logger
+
+if TYPE_CHECKING:
+    from loguru import Logger, Record
+
+logger.disable("callengine")
+
+
+class CallLog:
+    """The log of one call: its records carry the call's sid from when the carrier has told it.
+
+    Context variables would do that too, but they do not reach other threads.
+    """
+
+    def __init__(self) -> None:
+        self.call_sid = "-"
+        self.logger: Logger = logger.patch(self._stamp)
+
+    def _stamp(self, record: Record) -> None:
+        record["extra"]["call_sid"] = self.call_sid
+
+
+def stack_of(error: BaseException) -> str:
+    """Where an error was raised, line by line: what every record of an error carries.
+
+    Its text and the variables around it may hold what the caller said, and stay out.
+    """
+    return "".join(traceback.format_tb(error.__traceback__))
+
+
+def configure_logging(level: str = "INFO") -> None:
+    """Write callengine's records to stderr: for programs, not for libraries.
+
+    Variables are not shown in tracebacks, because they hold keys and what callers said.
+    """
+    logger.remove()
+    line = "{time:HH:mm:ss.SSS} {level: <7} {extra[call_sid]: <12.12} {message} {extra}"
+    logger.configure(extra={"call_sid": "-"})
+    logger.add(sys.stderr, level=level, format=line, diagnose=False, backtrace=False)
+    logger.enable("callengine")

@@ -1,0 +1,192 @@
+"""A call put together: its seven actors know each other, and whatever dies, it ends."""
+
+from __future__ import annotations
+
+import json
+import queue
+from typing import TYPE_CHECKING
+
+import pykka
+import pytest
+
+from callengine.actors.call import Call, Setting, start_call
+from callengine.actors.dispatch import OwnThreads, Pool, Stepper, Timers
+from callengine.agent import Agent
+from callengine.logs import CallLog
+from callengine.messages import EndCause, ModelClosed, ModelConnected
+from callengine.settings import Settings
+from tests.actors.rig import CarrierTape, ModelTape
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from callengine.summary import CallSummary
+
+ACTORS = [
+    "HostCalls",
+    "RealtimeBridge",
+    "Supervisor",
+    "TwilioIngress",
+    "TxPacer",
+    "VADDetector",
+    "Watchdog",
+]
+START = json.dumps(
+    {
+        "event": "start",
+        "streamSid": "MZ1",
+        "start": {
+            "streamSid": "MZ1",
+            "callSid": "CA1",
+            "mediaFormat": {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1},
+        },
+    }
+)
+
+
+class Held:
+    """A call on a stepper, with tapes for sockets."""
+
+    def __init__(self) -> None:
+        self.stepper = Stepper()
+        self.carrier, self.model = CarrierTape(), ModelTape()
+        self.concluded: list[CallSummary] = []
+        self.call: Call = start_call(
+            Setting(self.stepper, self.stepper, CallLog()),
+            Settings(),
+            Agent(),
+            (self.carrier, self.model),
+            self.concluded.append,
+        )
+
+    def crash(self, name: str) -> None:
+        """Tell an actor something that no machine can take."""
+        ref = pykka.ActorRegistry.get_by_class_name(name)[0]
+
+        def handle(message: object, now: float) -> list[object]:
+            raise SystemExit(f"{message} at {now}")
+
+        actor = ref.actor_inbox.actor  # type: ignore[attr-defined]
+        actor.handle = handle
+        ref.tell("anything")
+
+    def ended(self, within_s: float = 60.0) -> CallSummary:
+        """Its summary, the only one, with everybody gone."""
+        self.stepper.run(until=self.stepper.now() + within_s)
+        (summary,) = self.concluded
+        assert pykka.ActorRegistry.get_all() == []
+        return summary
+
+
+def test_a_call_is_seven_actors() -> None:
+    held = Held()
+    names = sorted(ref.actor_class.__name__ for ref in pykka.ActorRegistry.get_all())
+    assert names == ACTORS
+    held.call.end(EndCause.SHUTDOWN)
+    held.ended()
+
+
+def test_the_model_is_connected_to_when_the_stream_starts() -> None:
+    held = Held()
+    held.call.received(START)
+    held.stepper.settle()
+    assert held.model.tape == [("connect",)]
+    assert json.loads(held.carrier.tape[0][1])["event"] == "mark"
+    held.call.carrier_closed(1006, "")
+    summary = held.ended()
+    assert (summary.call_sid, summary.stream_sid) == ("CA1", "MZ1")
+    assert summary.end_cause is EndCause.CARRIER_LOST
+
+
+@pytest.mark.parametrize("name", ACTORS)
+@pytest.mark.parametrize("begun", [False, True])
+def test_whichever_actor_crashes_the_call_ends_with_a_summary_and_closed_sockets(
+    name: str, begun: bool
+) -> None:
+    held = Held()
+    if begun:
+        held.call.received(START)
+        held.stepper.settle()
+        assert held.model.tell_bridge is not None
+        held.model.tell_bridge(ModelConnected())
+    held.crash(name)
+    summary = held.ended()
+    assert summary.end_cause is EndCause.CRASHED
+    assert summary.end_detail == f"{name}: SystemExit"
+    assert summary.call_sid == ("CA1" if begun else "")
+    assert summary.audio.balance_bytes == 0
+    assert ("close", 1011, "crashed") in held.carrier.tape
+    assert ("close",) in held.model.tape
+
+
+@pytest.mark.parametrize("name", ACTORS)
+def test_an_actor_that_crashes_while_the_rest_is_being_heard_ends_it(name: str) -> None:
+    held = Held()
+    held.call.received(START)
+    held.stepper.settle()
+    assert held.model.tell_bridge is not None
+    held.model.tell_bridge(ModelClosed(EndCause.MODEL_LOST, "gone"))
+    held.stepper.settle()
+    if pykka.ActorRegistry.get_by_class_name(name):
+        held.crash(name)
+    assert held.ended().end_cause is EndCause.MODEL_LOST
+
+
+def test_two_actors_that_crash_are_one_end() -> None:
+    held = Held()
+    held.crash("TxPacer")
+    held.stepper.settle()
+    held.crash("RealtimeBridge")
+    assert held.ended().end_detail == "TxPacer: SystemExit"
+
+
+def test_a_call_that_crashes_leaves_another_one_alone() -> None:
+    doomed, other = Held(), Held()
+    doomed.crash("TxPacer")
+    doomed.stepper.run(until=5.0)
+    assert len(doomed.concluded) == 1
+    names = sorted(ref.actor_class.__name__ for ref in pykka.ActorRegistry.get_all())
+    assert names == ACTORS
+    other.call.end(EndCause.SHUTDOWN)
+    other.ended()
+
+
+def test_what_comes_after_the_end_is_dropped() -> None:
+    held = Held()
+    held.call.end(EndCause.SHUTDOWN, "enough")
+    assert held.ended().end_detail == "enough"
+    held.call.received(START)
+    held.call.carrier_closed(1000, "")
+    held.call.end(EndCause.CRASHED)
+    held.call.flow()
+    held.call.abandon()
+    assert not held.stepper._ready
+    assert len(held.concluded) == 1
+
+
+def test_an_abandoned_call_leaves_nobody_behind() -> None:
+    held = Held()
+    held.call.abandon()
+    held.stepper.settle()
+    assert pykka.ActorRegistry.get_all() == []
+    assert held.concluded == []
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_a_call_on_real_threads_ends_as_well(workers: int) -> None:
+    timers = Timers()
+    pool = Pool(timers, workers=workers)
+    concluded: queue.Queue[CallSummary] = queue.Queue()
+    conclude: Callable[[CallSummary], None] = concluded.put
+    setting = Setting(pool, OwnThreads(timers), CallLog())
+    links = CarrierTape(), ModelTape()
+    call = start_call(setting, Settings(), Agent(), links, conclude)
+    call.received(START)
+    call.flow()
+    call.received('{"event":"stop","streamSid":"MZ1"}')
+    assert concluded.get(timeout=5.0).end_cause is EndCause.CALLER_HUNG_UP
+    for ref in pykka.ActorRegistry.get_all():
+        ref.stop(timeout=5.0)  # all are told already: this only waits
+    pool.stop()
+    timers.stop()
+    assert concluded.empty()

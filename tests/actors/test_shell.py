@@ -1,0 +1,353 @@
+"""The shell around a machine: routes, the one timer, and death without harm to others."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import pykka
+import pytest
+
+from callengine.actors import shell as shell_module
+from callengine.actors.dispatch import OwnThreads, Pool, Timers
+from callengine.actors.shell import Barrier, Peers, Report, Shell, wait_until_handled
+from callengine.messages import ActorCrashed, DeadlineReached, ReportRequest
+from tests.actors.rig import CALL_SID, Neighbour
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from loguru import Logger
+
+    from callengine.actors.dispatch import Dispatcher
+    from callengine.actors.shell import Ref
+    from tests.actors.rig import Rig
+
+SECRET = "my card number is 4111"
+
+
+class GreenletExit(BaseException):
+    """What gevent throws into a greenlet that is to end."""
+
+
+@dataclass(frozen=True)
+class Do:
+    """Makes the machine return these actions, or raise this error."""
+
+    actions: tuple[object, ...] = ()
+    error: BaseException | None = None
+
+
+@dataclass(frozen=True)
+class WakeAt:
+    """Sets the machine's deadline."""
+
+    at: float | None
+
+
+@dataclass(frozen=True)
+class ToTwo:
+    """An action that two peers are told."""
+
+
+@dataclass(frozen=True)
+class ToNobody:
+    """An action that is routed, to nobody."""
+
+
+@dataclass(frozen=True)
+class Own:
+    """An action of the shell's own."""
+
+    number: int
+
+
+class Sample(Shell):
+    """A shell with a machine that does as it is told."""
+
+    ROUTES: ClassVar = {ToTwo: ("pacer", "bridge"), ToNobody: ()}
+
+    def __init__(self, dispatcher: Dispatcher, log: Logger) -> None:
+        super().__init__(dispatcher, log)
+        self.deadline: float | None = None
+        self.done: list[Any] = []
+
+    def handle(self, message: Any, now: float) -> Iterable[object]:  # noqa: ANN401
+        match message:
+            case Do(actions, error):
+                if error is not None:
+                    raise error
+                return actions
+            case WakeAt(at):
+                self.deadline = at
+            case DeadlineReached():
+                self.done.append(("woken", now))
+                if self.deadline is not None and now >= self.deadline:
+                    self.deadline = None
+            case _:
+                self.done.append((message, now))
+        return []
+
+    def next_deadline(self) -> float | None:
+        return self.deadline
+
+    def perform(self, action: object) -> None:
+        match action:
+            case Own(number):
+                self.done.append(number)
+            case _:
+                super().perform(action)
+
+    def report(self) -> object:
+        return tuple(self.done)
+
+
+@pytest.fixture
+def sample(rig: Rig) -> Ref:
+    return rig.place("ingress", Sample.start(rig.stepper, rig.log))
+
+
+def done(rig: Rig) -> list[Any]:
+    rig.tell(ReportRequest())
+    (report,) = rig.told("supervisor")
+    return list(report.counts)
+
+
+# ---- messages and actions
+
+
+@pytest.mark.usefixtures("sample")
+def test_messages_reach_the_machine_with_the_time(rig: Rig) -> None:
+    rig.run(until=1.5)
+    rig.tell("hello")
+    assert done(rig) == [("hello", 1.5)]
+
+
+@pytest.mark.usefixtures("sample")
+def test_an_action_is_told_to_those_it_is_routed_to_and_nobody_else(rig: Rig) -> None:
+    rig.tell(Do((ToTwo(), ToNobody())))
+    assert rig.told_to_all() == {"pacer": [ToTwo()], "bridge": [ToTwo()]}
+
+
+@pytest.mark.usefixtures("sample")
+def test_actions_are_done_in_order_own_ones_and_routed_ones(rig: Rig) -> None:
+    rig.tell(Do((Own(1), ToTwo(), Own(2))), Do((Own(3),)))
+    assert done(rig) == [1, 2, 3]
+    assert rig.told("pacer") == [ToTwo()]
+
+
+def test_an_action_that_nobody_can_perform_is_a_crash_not_a_silence(rig: Rig, sample: Ref) -> None:
+    rig.tell(Do(("what is this",)))
+    assert rig.told("supervisor") == [ActorCrashed("Sample", "NotImplementedError")]
+    assert not sample.is_alive()
+
+
+@pytest.mark.usefixtures("sample")
+def test_a_barrier_is_answered_and_reaches_no_machine(rig: Rig) -> None:
+    assert rig.actor.ask(Barrier()) is None
+    assert done(rig) == []
+
+
+@pytest.mark.usefixtures("sample")
+def test_telling_the_dead_is_silent(rig: Rig) -> None:
+    rig.kill("pacer")
+    rig.tell(Do((ToTwo(),)))
+    assert rig.told("bridge") == [ToTwo()]
+    assert rig.told("supervisor") == []
+
+
+@pytest.mark.usefixtures("sample")
+def test_a_report_names_the_actor_and_its_counts(rig: Rig) -> None:
+    rig.tell(Do((Own(7),)), ReportRequest())
+    assert rig.told("supervisor") == [Report("Sample", (7,))]
+
+
+# ---- the timer
+
+
+@pytest.mark.usefixtures("sample")
+def test_the_machine_is_woken_when_it_wants_to_be(rig: Rig) -> None:
+    rig.tell(WakeAt(2.0))
+    rig.run(until=1.99)
+    assert done(rig) == []
+    rig.run(until=2.0)
+    assert done(rig) == [("woken", 2.0)]
+    rig.run(until=10.0)
+    assert done(rig) == [("woken", 2.0)]
+
+
+@pytest.mark.usefixtures("sample")
+def test_an_earlier_deadline_is_armed_at_once(rig: Rig) -> None:
+    rig.tell(WakeAt(5.0), WakeAt(2.0))
+    rig.run(until=4.0)
+    assert done(rig) == [("woken", 2.0)]
+
+
+@pytest.mark.usefixtures("sample")
+def test_a_stale_alarm_only_arms_the_deadline_that_moved(rig: Rig) -> None:
+    rig.tell(WakeAt(2.0), WakeAt(5.0))
+    rig.run(until=4.9)
+    assert done(rig) == [("woken", 2.0)], "the stale one: nothing was due"
+    rig.run(until=10.0)
+    assert done(rig) == [("woken", 2.0), ("woken", 5.0)]
+
+
+@pytest.mark.usefixtures("sample")
+def test_a_deadline_that_was_given_up_wakes_once_and_no_more(rig: Rig) -> None:
+    rig.tell(WakeAt(2.0), WakeAt(None))
+    rig.run(until=10.0)
+    assert done(rig) == [("woken", 2.0)]
+
+
+@pytest.mark.usefixtures("sample")
+def test_a_deadline_that_moves_ever_later_costs_one_alarm_not_one_per_message(rig: Rig) -> None:
+    for n in range(1_000):
+        rig.tell(WakeAt(2.0 + n / 1_000))
+    assert len(rig.stepper._due) == 1
+
+
+@pytest.mark.usefixtures("sample")
+def test_a_deadline_in_the_past_is_due_at_once(rig: Rig) -> None:
+    rig.run(until=3.0)
+    rig.tell(WakeAt(1.0))
+    rig.run(until=3.0)
+    assert done(rig) == [("woken", 3.0)]
+
+
+# ---- death
+
+
+ENDS = [SystemExit(1), KeyboardInterrupt(), MemoryError(), GreenletExit(), ValueError(SECRET)]
+
+
+@pytest.mark.parametrize("error", ENDS, ids=lambda error: type(error).__name__)
+def test_whatever_kills_an_actor_is_told_to_the_supervisor_and_spares_the_others(
+    rig: Rig, sample: Ref, error: BaseException
+) -> None:
+    bystander = Sample.start(rig.stepper, rig.log)
+    sample.tell(Do(error=error))
+    sample.tell(Do((ToTwo(),)))
+    rig.stepper.settle()
+    assert rig.told("pacer") == [], "a broken machine takes no more"
+    assert rig.told("supervisor") == [ActorCrashed("Sample", type(error).__name__)]
+    assert not sample.is_alive()
+    assert bystander.is_alive()
+    assert bystander.ask(Barrier()) is None
+    assert len(pykka.ActorRegistry.get_all()) == 7, "six neighbours and the bystander"
+    bystander.stop()
+
+
+@pytest.mark.usefixtures("sample")
+def test_the_obituary_carries_the_call_and_not_what_was_said(rig: Rig) -> None:
+    rig.tell(Do(error=ValueError(SECRET)))
+    ((level, text, values),) = rig.logged()
+    assert (level, text) == ("ERROR", "actor crashed")
+    stack = values.pop("stack")
+    assert values == {"call_sid": CALL_SID, "actor": "Sample", "error": "ValueError"}
+    assert "raise error" in stack
+    # A record is written with the variables around its exception, unless the host asks otherwise.
+    assert SECRET not in str(rig.records[0]) + text + stack
+
+
+def test_an_obituary_that_cannot_be_written_does_not_keep_the_supervisor_in_the_dark(
+    rig: Rig, sample: Ref
+) -> None:
+    def full(_: object) -> None:
+        raise OSError("no space left on device")
+
+    sink = rig.log.add(full, catch=False)
+    rig.tell(Do(error=ValueError()))
+    rig.log.remove(sink)
+    assert rig.told("supervisor") == [ActorCrashed("Sample", "ValueError")]
+    assert not sample.is_alive()
+
+
+def test_what_an_actor_did_before_it_died_is_done(rig: Rig, sample: Ref) -> None:
+    rig.tell(Do((ToTwo(), "what is this", ToTwo())))
+    assert rig.told("pacer") == [ToTwo()]
+    assert not sample.is_alive()
+
+
+def test_a_shell_that_dies_before_it_has_met_its_peers_just_dies(rig: Rig) -> None:
+    lonely = Sample.start(rig.stepper, rig.log)
+    lonely.tell(Do(error=ValueError()))
+    rig.stepper.settle()
+    assert not lonely.is_alive()
+    assert [text for _, text, _ in rig.logged()] == ["actor crashed"]
+
+
+@pytest.fixture
+def timers() -> Iterator[Timers]:
+    timers = Timers()
+    yield timers
+    timers.stop()
+
+
+@pytest.mark.parametrize("error", ENDS, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("kind", ["pool", "own_threads"])
+def test_on_real_threads_too_one_death_harms_nobody(
+    rig: Rig, timers: Timers, kind: str, error: BaseException
+) -> None:
+    pool = Pool(timers, workers=1)
+    dispatcher = pool if kind == "pool" else OwnThreads(timers)
+    told: queue.Queue[Any] = queue.Queue()
+
+    class Noted(list[Any]):
+        def append(self, entry: Any) -> None:  # noqa: ANN401
+            told.put(entry[1])
+
+    neighbour = Neighbour.start(dispatcher, Noted())
+    doomed, bystander = (Sample.start(dispatcher, rig.log) for _ in range(2))
+    doomed.tell(Peers(*[neighbour] * 7))
+    doomed.tell(Do(error=error))
+    assert told.get(timeout=5.0) == ActorCrashed("Sample", type(error).__name__)
+    assert bystander.ask(Barrier(), timeout=5.0) is None
+    bystander.stop(timeout=5.0)
+    neighbour.stop(timeout=5.0)
+    doomed.stop(timeout=5.0)
+    pool.stop()
+
+
+# ---- the socket readers' brake
+
+
+def test_waiting_until_handled_waits_for_everything_told_before(timers: Timers, rig: Rig) -> None:
+    held = threading.Event()
+
+    class Slow(Shell):
+        def handle(self, message: object, now: float) -> list[object]:  # noqa: ARG002
+            assert held.wait(5.0)
+            return []
+
+    slow = Slow.start(OwnThreads(timers), rig.log)
+    slow.tell("work")
+    waiter = threading.Thread(target=wait_until_handled, args=(slow,))
+    waiter.start()
+    assert waiter.is_alive()
+    held.set()
+    waiter.join(5.0)
+    assert not waiter.is_alive()
+    slow.stop()
+
+
+def test_waiting_for_the_dead_or_the_stuck_ends(
+    rig: Rig, timers: Timers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead = Sample.start(rig.stepper, rig.log)
+    dead.stop()
+    wait_until_handled(dead)
+    monkeypatch.setattr(shell_module, "FLOW_TIMEOUT_S", 0.0)
+    held = threading.Event()
+
+    class Stuck(Shell):
+        def handle(self, message: object, now: float) -> list[object]:  # noqa: ARG002
+            assert held.wait(5.0)
+            return []
+
+    stuck = Stuck.start(OwnThreads(timers), rig.log)
+    stuck.tell("work")
+    wait_until_handled(stuck)
+    held.set()
+    stuck.stop()

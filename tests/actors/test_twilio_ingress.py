@@ -1,0 +1,198 @@
+"""TwilioIngress: raw Twilio JSON in, messages out."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from callengine.actors.shell import Barrier, Report
+from callengine.actors.twilio_ingress import TwilioIngress
+from callengine.audio.g711 import SILENCE_FRAME
+from callengine.messages import (
+    CallEnding,
+    CallerFrame,
+    CarrierClosed,
+    CarrierMessage,
+    DtmfPressed,
+    EndCause,
+    MarkEchoed,
+    Owner,
+    Refusal,
+    ReportRequest,
+    ResetGranted,
+    ResetReason,
+    ResetRefused,
+    ResetRequest,
+    StateChanged,
+    StreamStarted,
+)
+
+if TYPE_CHECKING:
+    from callengine.machines.inbound import InboundCounts
+    from tests.actors.rig import Rig
+
+STREAM_SID = "MZ" + "1" * 32
+CALL_SID = "CA" + "2" * 32
+LOUD = b"\x10" * 160
+
+
+def frame(event: str, sequence: int, **body: object) -> CarrierMessage:
+    message = {"event": event, "sequenceNumber": str(sequence), "streamSid": STREAM_SID}
+    return CarrierMessage(json.dumps({**message, event: body}))
+
+
+CONNECTED = CarrierMessage('{"event":"connected","protocol":"Call","version":"1.0.0"}')
+START = frame(
+    "start",
+    1,
+    accountSid="AC" + "3" * 32,
+    streamSid=STREAM_SID,
+    callSid=CALL_SID,
+    tracks=["inbound"],
+    mediaFormat={"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1},
+    customParameters={"caller": "+15550100"},
+)
+STOP = frame("stop", 99, accountSid="AC" + "3" * 32, callSid=CALL_SID)
+STARTED = StreamStarted(STREAM_SID, CALL_SID, {"caller": "+15550100"})
+
+
+def media(sequence: int, payload: bytes = LOUD, **body: object) -> CarrierMessage:
+    audio = {"track": "inbound", "payload": base64.b64encode(payload).decode(), **body}
+    return frame("media", sequence, **audio)
+
+
+@pytest.fixture(autouse=True)
+def _ingress(rig: Rig) -> None:
+    rig.place("ingress", TwilioIngress.start(rig.stepper, rig.log))
+
+
+@pytest.fixture
+def _started(rig: Rig, _ingress: None) -> None:
+    rig.tell(CONNECTED, START)
+    rig.told_to_all()
+
+
+def counts(rig: Rig) -> InboundCounts:
+    rig.tell(ReportRequest())
+    reports: list[Any] = [m for m in rig.told("supervisor") if isinstance(m, Report)]
+    assert reports[-1].actor == "TwilioIngress"
+    counts: InboundCounts = reports[-1].counts
+    return counts
+
+
+def test_the_start_of_the_stream_is_told_to_all_who_wait_for_it(rig: Rig) -> None:
+    rig.tell(CONNECTED)
+    assert rig.told_to_all() == {}
+    rig.tell(START)
+    assert rig.told_to_all() == {
+        "pacer": [STARTED],
+        "bridge": [STARTED],
+        "supervisor": [STARTED],
+        "watchdog": [StateChanged(Owner.CARRIER, "streaming", 1)],
+    }
+
+
+@pytest.mark.usefixtures("_started")
+def test_caller_audio_goes_to_the_detector_and_to_the_model(rig: Rig) -> None:
+    rig.tell(media(2), media(3, SILENCE_FRAME))
+    heard = [CallerFrame(LOUD), CallerFrame(SILENCE_FRAME)]
+    assert rig.told_to_all() == {"detector": heard, "bridge": heard}
+
+
+@pytest.mark.usefixtures("_started")
+def test_a_hole_is_filled_before_both_hear_of_what_comes_after(rig: Rig) -> None:
+    rig.tell(media(2, timestamp="100"), media(3, timestamp="160"))
+    heard = [CallerFrame(LOUD), CallerFrame(b"\xff" * 320), CallerFrame(LOUD)]
+    assert rig.told("detector") == rig.told("bridge") == heard
+
+
+@pytest.mark.usefixtures("_started")
+def test_marks_go_to_the_pacer_and_digits_to_the_host(rig: Rig) -> None:
+    rig.tell(frame("mark", 2, name="g0-r1-000200"))
+    rig.tell(frame("dtmf", 3, track="inbound_track", digit="#"))
+    assert rig.told_to_all() == {
+        "pacer": [MarkEchoed("g0-r1-000200")],
+        "host_calls": [DtmfPressed("#")],
+    }
+
+
+@pytest.mark.usefixtures("_started")
+def test_hanging_up_ends_the_call_once(rig: Rig) -> None:
+    rig.tell(STOP, media(100), CarrierClosed(1000, ""), START)
+    assert rig.told_to_all() == {"supervisor": [CallEnding(EndCause.CALLER_HUNG_UP)]}
+
+
+@pytest.mark.usefixtures("_started")
+def test_a_socket_that_is_cut_ends_the_call(rig: Rig) -> None:
+    rig.tell(CarrierClosed(1006, ""))
+    told = CallEnding(EndCause.CARRIER_LOST, "the carrier's socket closed with 1006")
+    assert rig.told_to_all() == {"supervisor": [told]}
+
+
+def test_a_stream_that_never_starts_is_given_up_after_ten_seconds(rig: Rig) -> None:
+    rig.run(until=9.9)
+    assert rig.told_to_all() == {}
+    rig.run(until=10.1)
+    (ending,) = rig.told("supervisor")
+    assert ending.cause is EndCause.START_TIMEOUT
+
+
+@pytest.mark.usefixtures("_started")
+def test_frames_that_cease_are_made_up_in_real_time(rig: Rig) -> None:
+    rig.tell(media(2))
+    rig.told_to_all()
+    rig.run(until=5.0)
+    heard = rig.told("bridge")
+    assert rig.told("detector") == heard
+    silence = b"".join(frame.payload for frame in heard)
+    assert silence == b"\xff" * len(silence)
+    assert 4.7 <= len(silence) / 8000 <= 5.0
+
+
+@pytest.mark.usefixtures("_started")
+@pytest.mark.parametrize(
+    "message", ["", "{", "[]", "null", '{"event":"media"}', b"\x00\xff", '{"event":7}', "{}"]
+)
+def test_what_cannot_be_read_is_counted_and_harms_nobody(rig: Rig, message: str | bytes) -> None:
+    rig.tell(CarrierMessage(message), media(2))
+    assert rig.told("bridge") == [CallerFrame(LOUD)]
+    assert counts(rig).malformed.total() == 1
+    assert rig.told("supervisor") == []
+
+
+@pytest.mark.usefixtures("_started")
+def test_a_news_event_of_the_carrier_is_counted(rig: Rig) -> None:
+    rig.tell(CarrierMessage('{"event":"hologram","streamSid":"MZ1"}'))
+    assert counts(rig).unknown_messages == 1
+
+
+@pytest.mark.usefixtures("_started")
+def test_progress_is_reported_and_a_reset_answered(rig: Rig) -> None:
+    ask = ResetRequest(Owner.CARRIER, ResetReason.CARRIER_SILENT, if_version=1)
+    rig.run(until=1.5)
+    rig.tell(media(2), ask)
+    assert rig.told("watchdog") == [
+        StateChanged(Owner.CARRIER, "streaming", 2),
+        ResetRefused(Owner.CARRIER, ResetReason.CARRIER_SILENT, Refusal.VERSION_MOVED),
+    ]
+    rig.tell(ResetRequest(Owner.CARRIER, ResetReason.CARRIER_SILENT, if_version=2))
+    assert rig.told("watchdog") == [ResetGranted(Owner.CARRIER, ResetReason.CARRIER_SILENT)]
+    (ending,) = rig.told("supervisor")
+    assert ending.cause is EndCause.CARRIER_SILENT
+
+
+@pytest.mark.usefixtures("_started")
+def test_frames_are_counted(rig: Rig) -> None:
+    rig.tell(media(2), media(3), media(3))
+    got = counts(rig)
+    assert (got.frames, got.payload_bytes, got.duplicates) == (2, 320, 1)
+
+
+def test_a_reader_that_waits_finds_everything_handled(rig: Rig) -> None:
+    for message in (CONNECTED, START, media(2)):
+        rig.actor.tell(message)
+    rig.actor.ask(Barrier())
+    assert rig.actor.actor_inbox.empty()

@@ -1,0 +1,7 @@
+"""`python -m callengine`."""
+
+import sys
+
+from callengine.cli import main
+
+sys.exit(main())

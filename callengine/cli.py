@@ -1,0 +1,192 @@
+"""`python -m callengine`: hold a call on this machine, or serve calls.
+
+Exit status: 0 all is well, 1 a call did not pass, 2 it could not be tried.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from callengine.agent import DEFAULT_GREETING, Agent
+from callengine.errors import CallEngineError, SettingsError
+from callengine.logs import configure_logging
+from callengine.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from callengine.summary import CallSummary
+    from callengine.testing.caller.record import CallRecord
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except (CallEngineError, ConnectionError) as error:
+        print(f"callengine: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        print(f"callengine: {error}; pip install 'callengine[serve]'", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ncallengine: interrupted", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m callengine", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    call = commands.add_parser("call", help="hold one call on this machine and check it")
+    call.set_defaults(run=_call)
+    call.add_argument("--seconds", type=int, default=60, help="how long the call lasts (60)")
+    call.add_argument("--seed", type=int, default=1, help="same seed, same call (1)")
+    call.add_argument("--out", type=Path, default=Path("call-report"), help="where to write")
+    call.add_argument("--openai", action="store_true", help="talk to the real API")
+    serve = commands.add_parser("serve", help="answer calls of a carrier")
+    serve.set_defaults(run=_serve)
+    serve.add_argument("--host", help="address to listen on (CALLENGINE_HOST, 127.0.0.1)")
+    serve.add_argument("--port", type=int, help="port to listen on (CALLENGINE_PORT, required)")
+    serve.add_argument("--media-path", help="(CALLENGINE_MEDIA_PATH, /media-stream)")
+    serve.add_argument("--public-url", help="where Twilio reaches us (CALLENGINE_PUBLIC_URL)")
+    serve.add_argument("--instructions", help="what the model is told")
+    serve.add_argument("--greeting", help="what the model is told to say first")
+    serve.add_argument("--no-greeting", action="store_true", help="let the caller speak first")
+    serve.add_argument(
+        "--open-greeting", action="store_true", help="let the caller interrupt the greeting"
+    )
+    for command in (call, serve):
+        command.add_argument("--realtime-url", help="the model (CALLENGINE_REALTIME_URL)")
+        command.add_argument("--realtime-model", help="its name (CALLENGINE_REALTIME_MODEL)")
+        command.add_argument("--verbose", action="store_true", help="log to stderr")
+    return parser
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    return Settings.from_env(
+        realtime_url=options.realtime_url, realtime_model=options.realtime_model
+    )
+
+
+# ---- call
+
+
+def _call(options: argparse.Namespace) -> int:
+    from callengine.testing.local_call import hold_call
+    from callengine.testing.report import proof, timeline
+    from callengine.testing.report.call_report import (
+        format_table,
+        verdict,
+        write_summary,
+        write_wav,
+    )
+    from callengine.testing.report.page import write_page
+
+    if options.verbose:
+        configure_logging()
+    settings = None
+    if options.openai or options.realtime_url:
+        settings = _settings(options)
+        settings.require_key()
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"--out {options.out} cannot be made: {error.strerror}") from None
+    print(f"A call of {options.seconds} seconds, seed {options.seed}.")
+    held = hold_call(
+        options.seconds, options.seed, settings=settings, on_progress=_Progress(options.seconds)
+    )
+    print()
+    rows = proof.rows(held)
+    summary, sound, page = (
+        options.out / name for name in ("summary.json", "call.wav", "call.html")
+    )
+    write_summary(summary, held.summary.to_dict())
+    write_wav(sound, held.caller.said_track(), held.caller.heard_track())
+    write_page(page, timeline.report(held, rows, f"Local call, seed {options.seed}"))
+    print(format_table(rows))
+    print(verdict(rows))
+    for path in (page, sound, summary):
+        print(f"  {path}")
+    return 0 if all(row.passed for row in rows) else 1
+
+
+class _Progress:
+    """One line that says what is going on: rewritten on a terminal, once in 5 s in a log."""
+
+    def __init__(self, seconds: int) -> None:
+        self._seconds = seconds
+        self._live = sys.stdout.isatty()
+        self._next_s = 0.0
+
+    def __call__(self, elapsed_s: float, caller: CallRecord) -> None:
+        if elapsed_s < self._next_s:
+            return
+        self._next_s = elapsed_s + (0.2 if self._live else 5.0)
+        hears = bool(caller.heard) and caller.heard[-1].until > caller.opened_at + elapsed_s - 0.1
+        line = (
+            f"  {elapsed_s:4.0f} of {self._seconds} s   "
+            f"{'AI is heard' if hears else 'AI is quiet':11}   "
+            f"caller spoke {len(caller.said)} times   {len(caller.clears)} interruptions"
+        )
+        print(f"\r{line}" if self._live else line, end="" if self._live else "\n", flush=True)
+
+
+# ---- serve
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from callengine.edges.standalone import MEDIA_PATH, WEBHOOK_PATH, StandaloneServer
+    from callengine.engine import CallEngine
+
+    configure_logging("INFO" if options.verbose else "WARNING")
+    settings = _settings(options)
+    settings.require_key()
+    agent = Agent(
+        instructions=options.instructions or Agent().instructions,
+        greeting=None if options.no_greeting else options.greeting or DEFAULT_GREETING,
+        greeting_protected=not options.open_greeting,
+    )
+    public_url = options.public_url or os.environ.get("CALLENGINE_PUBLIC_URL")
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    with StandaloneServer(
+        CallEngine(settings, agent=agent),
+        host=options.host or os.environ.get("CALLENGINE_HOST", "127.0.0.1"),
+        port=_port(options.port),
+        media_path=options.media_path or os.environ.get("CALLENGINE_MEDIA_PATH", MEDIA_PATH),
+        public_url=public_url,
+        on_call=_print_summary,
+    ) as server:
+        print(f"media    {server.media_url}", flush=True)
+        if public_url:
+            print(f"webhook  {public_url.rstrip('/')}{WEBHOOK_PATH}", flush=True)
+        else:
+            print("webhook  off: set --public-url to answer a Twilio number", flush=True)
+        print("Ctrl-C ends it", flush=True)
+        stop.wait()
+    return 0
+
+
+def _port(given: int | None) -> int:
+    if given is not None:
+        return given
+    text = os.environ.get("CALLENGINE_PORT")
+    if text is None:
+        raise SettingsError("no port to listen on: give --port or set CALLENGINE_PORT")
+    if not text.isdecimal():
+        raise SettingsError(f"CALLENGINE_PORT is {text!r}; it must be a whole number")
+    return int(text)
+
+
+def _print_summary(summary: CallSummary) -> None:
+    numbers = " ".join(f"{name}={value}" for name, value in summary.log_fields().items())
+    print(f"call {summary.call_sid or '-'} {numbers}", flush=True)

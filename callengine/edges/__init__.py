@@ -1,0 +1,1 @@
+"""Sockets: where a call meets the network. Nothing here decides anything."""

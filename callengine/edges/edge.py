@@ -1,0 +1,22 @@
+"""The seam to whoever owns the carrier's socket: three methods, about twenty lines to write."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Edge(Protocol):
+    """One WebSocket of the carrier, as a host sees it. Each method may block.
+
+    `receive` is called from one thread, `send` from another; `close` from any, and makes a waiting
+    `receive` raise. All raise `EdgeClosed` once the socket is gone, with its code: 1006 if cut.
+    """
+
+    def receive(self) -> str | bytes:
+        """The next message."""
+
+    def send(self, message: str) -> None:
+        """Send a text message."""
+
+    def close(self, code: int, reason: str) -> None:
+        """Close the socket; a second call does nothing."""

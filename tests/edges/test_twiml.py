@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from xml.etree import ElementTree
+
+import pytest
+
+from callengine.edges.twiml import connect_stream
+from callengine.errors import SettingsError
+
+URL = "wss://voice.example.com/media-stream"
+
+
+def parsed(text: str) -> ElementTree.Element:
+    return ElementTree.fromstring(text.encode())
+
+
+def test_the_caller_is_connected_and_then_hung_up() -> None:
+    response = parsed(connect_stream(URL))
+    assert response.tag == "Response"
+    assert [verb.tag for verb in response] == ["Connect", "Hangup"]
+    [stream] = response[0]
+    assert (stream.tag, stream.attrib) == ("Stream", {"url": URL})
+    assert len(stream) == 0
+
+
+def test_parameters_are_what_the_call_is_told() -> None:
+    given = {"token": "abc", "language": "de-CH"}
+    stream = parsed(connect_stream(URL, given))[0][0]
+    assert {each.tag for each in stream} == {"Parameter"}
+    assert {each.attrib["name"]: each.attrib["value"] for each in stream} == given
+
+
+@pytest.mark.parametrize(
+    "nasty",
+    ["\"/><Hangup/><Stream url='", "a&b", "<", ">", "'", '"', "'\"", "&amp;", "Zoë – ☎", "a b\tc"],
+)
+def test_nothing_breaks_out_of_an_attribute(nasty: str) -> None:
+    text = connect_stream(f"wss://x.example/{nasty}", {nasty: nasty})
+    response = parsed(text)
+    [stream] = response[0]
+    assert [verb.tag for verb in response] == ["Connect", "Hangup"]
+    assert stream.attrib["url"] == f"wss://x.example/{nasty}"
+    [parameter] = stream
+    assert parameter.attrib == {"name": nasty, "value": nasty}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ws://voice.example.com/media",
+        "https://voice.example.com/media",
+        "voice.example.com/media",
+        "wss://voice.example.com/media?token=1",
+        "",
+    ],
+)
+def test_twilio_takes_only_wss_without_a_query(url: str) -> None:
+    with pytest.raises(SettingsError, match="must be wss:// without a query") as raised:
+        connect_stream(url)
+    assert repr(url) in str(raised.value)

@@ -1,0 +1,271 @@
+"""Who may import whom: one table, checked against every module of the package."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import callengine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(callengine.__file__).parent
+MODULES = sorted(ROOT.rglob("*.py"))
+
+PURE = {"numpy", "audioop"}
+IMPURE_STDLIB = {
+    "asyncio",
+    "concurrent",
+    "datetime",
+    "logging",
+    "multiprocessing",
+    "os",
+    "pathlib",
+    "queue",
+    "random",
+    "secrets",
+    "select",
+    "selectors",
+    "signal",
+    "socket",
+    "ssl",
+    "subprocess",
+    "sys",
+    "threading",
+    "time",
+    "uuid",
+}
+
+# Part of the package -> the parts it may import. A part is a module or a package directly below
+# `callengine`; `testing/realtime` and `testing/caller` are parts of their own, because the
+# simulators must not share the engine's opinion of a protocol.
+ARROWS = {
+    # Values and decisions, all pure.
+    "errors": set(),
+    "messages": set(),
+    "audio": set(),
+    "wire": set(),
+    "machines": {"audio", "wire", "messages"},
+    # Values with a consequence.
+    "logs": set(),
+    "settings": {"errors"},
+    "agent": {"errors", "messages", "wire"},
+    "reports": {"machines"},
+    "summary": {"machines", "messages", "reports"},
+    # Who does it, and with whom.
+    "actors": {
+        "audio",
+        "wire",
+        "machines",
+        "messages",
+        "agent",
+        "settings",
+        "reports",
+        "summary",
+        "logs",
+    },
+    "edges": {"errors", "messages", "logs"},
+    "engine": {"actors", "edges", "agent", "errors", "logs", "messages", "settings", "summary"},
+    # Everything together.
+    "__init__": {"agent", "engine", "errors", "logs", "messages", "settings", "summary"},
+    "__main__": {"cli"},
+    "cli": {
+        "agent",
+        "edges",
+        "engine",
+        "errors",
+        "logs",
+        "settings",
+        "summary",
+        "testing",
+        "testing/caller",
+    },
+    # The test kit.
+    "testing": {
+        "actors",
+        "agent",
+        "audio",
+        "edges",
+        "engine",
+        "errors",
+        "logs",
+        "machines",
+        "messages",
+        "settings",
+        "summary",
+        "testing/caller",
+        "testing/realtime",
+    },
+    "testing/caller": {"audio", "testing"},
+    "testing/realtime": {"audio", "testing"},
+}
+
+# One module -> what it may import beyond what its part may.
+EXCEPTIONS = {
+    "edges/standalone.py": {"engine", "summary", "wire"},  # of `wire` only the size limit
+}
+
+# Of the rest of the test kit the simulators may use only what knows neither protocol.
+SIMULATORS_MAY_USE = {
+    "callengine.testing.peer",
+    "callengine.testing.sockets",
+    "callengine.testing.speech",
+}
+
+# Third-party module -> where alone it may be imported.
+THIRD_PARTY = {
+    "pykka": {"actors", "engine"},
+    "loguru": {"actors", "edges", "engine", "logs", "testing"},
+    "websocket": {"edges/realtime.py"},
+    "websockets": {"edges/standalone.py", "testing", "testing/realtime/door.py"},
+    "numpy": {"audio", "testing", "testing/caller", "testing/realtime"},
+    "audioop": {"audio", "testing", "testing/caller", "testing/realtime"},
+    "sqlalchemy": set(),
+}
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def part_of(path: Path) -> str:
+    *folders, file = path.relative_to(ROOT).parts
+    below = "/".join(folders[:2])
+    if below in ARROWS:
+        return below
+    return folders[0] if folders else file.removesuffix(".py")
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Full names of all imported modules, those in functions and under TYPE_CHECKING too."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name_of(path)}: imports are absolute"
+            assert node.module is not None
+            for alias in node.names:
+                below = f"{node.module}.{alias.name}"
+                is_module = (ROOT.parent / below.replace(".", "/")).with_suffix(".py").exists()
+                yield below if is_module else node.module
+
+
+def part_named(module: str) -> str:
+    """The part that a `callengine...` module belongs to."""
+    _, *names = module.split(".")
+    below = "/".join(names[:2])
+    return below if below in ARROWS else (names[0] if names else "__init__")
+
+
+IMPORTS = {path: frozenset(imported(path)) for path in MODULES}
+
+
+def ours(path: Path) -> set[str]:
+    """The modules of the package that a module imports."""
+    return {module for module in IMPORTS[path] if module.split(".")[0] == "callengine"}
+
+
+def test_every_part_is_in_the_table() -> None:
+    assert {part_of(path) for path in MODULES} == ARROWS.keys()
+
+
+def test_the_table_has_no_circle_but_the_known_ones() -> None:
+    """The simulators use the test kit's clips; calls in the test kit use the simulators."""
+    reaches = {part: set(arrows) for part, arrows in ARROWS.items()}
+    for _ in reaches:
+        for part, arrows in reaches.items():
+            reaches[part] = arrows.union(*(reaches[arrow] for arrow in arrows))
+    circular = {part for part, arrows in reaches.items() if part in arrows}
+    assert circular == {"testing", "testing/caller", "testing/realtime"}
+
+
+def test_arrows_point_one_way() -> None:
+    wrong = [
+        f"{name_of(path)} -> {module}"
+        for path in MODULES
+        for module in ours(path)
+        if part_named(module)
+        not in ARROWS[part_of(path)] | EXCEPTIONS.get(name_of(path), set()) | {part_of(path)}
+    ]
+    assert not wrong
+
+
+def test_the_simulators_share_no_protocol_with_the_engine() -> None:
+    wrong = [
+        f"{name_of(path)} -> {module}"
+        for path in MODULES
+        if part_of(path) in {"testing/caller", "testing/realtime"}
+        for module in ours(path)
+        if part_named(module) == "testing" and module not in SIMULATORS_MAY_USE
+    ]
+    assert not wrong
+
+
+def test_the_pure_parts_know_no_time_no_thread_and_no_chance() -> None:
+    tops = {
+        (name_of(path), module.split(".")[0])
+        for path in MODULES
+        if part_of(path) in {"machines", "wire", "audio", "messages", "errors"}
+        for module in IMPORTS[path]
+    }
+    allowed = (sys.stdlib_module_names - IMPURE_STDLIB) | PURE | {"callengine"}
+    assert not [(name, top) for name, top in tops if top not in allowed]
+
+
+def test_third_party_modules_stay_where_they_belong() -> None:
+    known = (sys.stdlib_module_names | {"callengine"}) - THIRD_PARTY.keys()
+    wrong = [
+        f"{name_of(path)} -> {module}"
+        for path in MODULES
+        for module in IMPORTS[path]
+        if (top := module.split(".")[0]) not in known
+        and not {part_of(path), name_of(path)} & THIRD_PARTY.get(top, set())
+    ]
+    assert not wrong
+
+
+def test_nothing_but_the_command_line_and_the_test_kit_prints() -> None:
+    wrong = [
+        f"{name_of(path)}:{node.lineno}"
+        for path in MODULES
+        if part_of(path).split("/")[0] not in {"cli", "testing"}
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Name) and node.id in {"print", "breakpoint", "input"}
+    ]
+    assert not wrong
+
+
+def test_importing_the_package_starts_nothing_and_needs_no_extra() -> None:
+    """What the bare package imports at once is what `install_requires` brings."""
+    seen: set[str] = set()
+    waiting = ["callengine"]
+    third_party: set[str] = set()
+    while waiting:
+        module = waiting.pop()
+        if module in seen:
+            continue
+        seen.add(module)
+        file = ROOT.parent.joinpath(*module.split("."))
+        path = file / "__init__.py" if file.is_dir() else file.with_suffix(".py")
+        for name in at_once(path):
+            top = name.split(".")[0]
+            if top == "callengine":
+                waiting.append(name)
+            elif top not in sys.stdlib_module_names or top == "audioop":
+                third_party.add(top)
+    assert third_party <= {"pykka", "loguru", "websocket", "numpy", "audioop", "sqlalchemy"}
+    assert not any(module.startswith("callengine.testing") for module in seen)
+
+
+def at_once(path: Path) -> Iterator[str]:
+    """What importing a module imports: the statements at its top."""
+    tree = ast.parse(path.read_text("utf-8"))
+    body = ast.Module([n for n in tree.body if isinstance(n, ast.Import | ast.ImportFrom)], [])
+    for node in ast.walk(body):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module

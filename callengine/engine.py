@@ -13,7 +13,7 @@ from callengine.agent import Agent
 from callengine.edges.carrier import CarrierSocket
 from callengine.edges.realtime import RealtimeSocket
 from callengine.errors import EdgeClosed, EngineStopped
-from callengine.logs import CallLog
+from callengine.logs import CallLog, stack_of
 from callengine.messages import EndCause
 from callengine.settings import Settings
 
@@ -32,8 +32,8 @@ Twilio drops the caller's audio and says so (error 31930)."""
 END_TIMEOUT_S: Final = 5.0
 """The longest a call may take from the end of its socket to its summary."""
 
-STOP_TIMEOUT_S: Final = 3.0
-"""Calls end within milliseconds; one whose tool is still running takes 2 s to its summary."""
+STOP_TIMEOUT_S: Final = 2.0
+"""Calls end within milliseconds; one whose tool is still running takes 1 s to its summary."""
 
 HOST_CODE_TIMEOUT_S: Final = 0.5
 """The host's code is waited for this long when the engine stops; then its thread is left alone."""
@@ -159,7 +159,7 @@ class CallEngine:
         except EdgeClosed as closed:
             call.carrier_closed(closed.code, closed.reason)
         except Exception as error:  # noqa: BLE001 - a host's edge may raise anything
-            log.opt(exception=error).warning("socket failed", error=type(error).__name__)
+            log.warning("socket failed", error=type(error).__name__, stack=stack_of(error))
             call.carrier_closed(1006, type(error).__name__)
         except BaseException:
             call.end(EndCause.SHUTDOWN, "the thread that served the call was interrupted")

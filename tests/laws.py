@@ -154,13 +154,23 @@ class Held:
     @property
     def uninterrupted(self) -> list[ResponseRecord]:
         """The responses that were spoken, that nobody cancelled and no barge-in touched."""
-        cut = {entry.response_id for entry in self.interruptions}
         began = {frame.response_id for frame in self.frames}
         return [
             r
             for r in self.model.responses
-            if r.audio and r.id in began and r.id not in cut and r.status != "cancelled"
+            if r.id in began and r.status != "cancelled" and not self._is_cut(r)
         ]
+
+    def _is_cut(self, response: ResponseRecord) -> bool:
+        """A clear came after it was made and before the next one was to be heard."""
+        later = {r.id for r in self.model.responses if r.number > response.number}
+        cuts = zip(self.interruptions, self.caller.clears, strict=True)
+        for number, (entry, clear) in enumerate(cuts, 1):
+            went_on = any(f.response_id in later for f in self.frames if f.clears < number)
+            made_before = (response.created_at or 0.0) < clear.at
+            if entry.outcome is not Outcome.RESUMED and made_before and not went_on:
+                return True
+        return False
 
 
 def hold(simulation: Simulation) -> Held:

@@ -6,7 +6,7 @@ Past tense tells what happened; `...Wanted` and `...Request` ask. Times are mono
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -72,7 +72,7 @@ class StreamStarted:
 
     stream_sid: str
     call_sid: str
-    custom_parameters: Mapping[str, str]
+    custom_parameters: Mapping[str, str] = field(repr=False)  # one may be a token
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +144,7 @@ class PlayAudio:
     """Model audio to play, mu-law of any length.
 
     `generation` is the newest one the sender had heard of: audio that was under way when the
-    caller interrupted carries an older number and is not played.
+    caller interrupted carries an older number. It is played only if the barge-in is taken back.
     """
 
     response_id: str
@@ -279,7 +279,7 @@ class AgentSaid:
     transcript: str
 
 
-HostEvent: TypeAlias = DtmfPressed | CallerSaid | AgentSaid
+HostEvent: TypeAlias = StreamStarted | DtmfPressed | CallerSaid | AgentSaid
 
 
 # ---- watchdog protocol

@@ -45,8 +45,8 @@ def page() -> str:
     """The whole page."""
     head = (
         "# State diagrams\n\nDrawn by `docs/draw_states.py` from the tables at the top of each"
-        " machine. A pair of state and event that has no arrow changes nothing; the rule is written"
-        " beside the table.\n"
+        " machine. A pair of state and event that has no arrow changes nothing, but for the few"
+        " exceptions that are written beside each table.\n"
     )
     return "\n".join([head, *(section(title, *rest) for title, rest in MACHINES.items())])
 

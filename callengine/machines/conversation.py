@@ -85,6 +85,10 @@ FATAL_CODES: Final = frozenset(
 )
 """Errors after which the session will never answer again."""
 
+MAX_TURN_S: Final = 15.0
+"""While the model hears the caller no response is asked for; so much longer at the most, in case
+the end of the turn is never told."""
+
 MAX_ERROR_CODES: Final = 32
 
 MAX_OUT_OF_BAND: Final = 32
@@ -186,6 +190,8 @@ class Conversation:
 
     def handle(self, event: Event, now: float) -> list[Action]:
         """Take one event; returns what is to be done, in this order."""
+        if self.session.state is State.CLOSED:
+            return []
         actions = self._take(event, now)
         actions += self._ask_about_results(now)
         actions += self._ask_for_owed_answer(now)
@@ -195,6 +201,8 @@ class Conversation:
 
     def next_deadline(self) -> float | None:
         """When something is due next."""
+        if self.session.state is State.CLOSED:
+            return None
         due = [
             self.session.next_deadline(),
             self.slot.next_deadline(),
@@ -202,6 +210,10 @@ class Conversation:
             None if self.slot.busy else self._answer_due_at,
         ]
         return min((at for at in due if at is not None), default=None)
+
+    def close(self) -> None:
+        """The call is over: nothing more counts."""
+        self.session.close()
 
     def _take(self, event: Event, now: float) -> list[Action]:
         match event:
@@ -240,9 +252,9 @@ class Conversation:
             case wire.SpeechStarted():
                 return self._speech_started(now)
             case wire.SpeechStopped():
-                self._caller_is_heard = False
+                self._speech_stopped(now)
             case wire.InputCommitted():
-                self._caller_is_heard = False
+                self._speech_stopped(now)
                 self._answer_due_at = now + ANSWER_GRACE_S
             case wire.FunctionCall():
                 return self._tool_called(event, now)
@@ -294,8 +306,8 @@ class Conversation:
                     actions += self._finished(response_id, now)
                 case slot.Outdated(wanted):
                     self._interruption.called_off(wanted)
-                case slot.GaveUp(wanted):
-                    actions += self._gave_up(wanted)
+                case slot.GaveUp():
+                    actions += self._gave_up(action)
                 case _:
                     actions.append(action)
         return actions
@@ -368,11 +380,12 @@ class Conversation:
         return []
 
     def _done(self, event: wire.ResponseDone, now: float) -> list[Action]:
-        if self._out_of_band.pop(event.response_id, 0) is None:
-            return []
         if event.usage is not None:
             self.counts.input_tokens += event.usage.input_tokens
             self.counts.output_tokens += event.usage.output_tokens
+        if event.response_id in self._out_of_band:
+            del self._out_of_band[event.response_id]
+            return []
         actions: list[Action] = []
         if event.status != "cancelled":
             for call in event.function_calls:
@@ -407,11 +420,15 @@ class Conversation:
         self.counts.answers_asked_for += 1
         return self._slot(slot.CreateWanted(Wanted(Purpose.ANSWER)), now)
 
-    def _gave_up(self, wanted: Wanted) -> list[Action]:
-        """Without a greeting a call can still be held; without an answer it is dead air."""
-        if wanted.purpose is Purpose.GREETING:
+    def _gave_up(self, given_up: slot.GaveUp) -> list[Action]:
+        """Without a greeting, or half a sentence, a call can be held; without an answer not."""
+        purpose = given_up.wanted.purpose
+        if given_up.jammed:
+            told = "the model takes no response.create: an earlier response never ended"
+            return [CallEnding(EndCause.MODEL_FAILED, told)]
+        if purpose in {Purpose.GREETING, Purpose.CONTINUATION}:
             return []
-        return [CallEnding(EndCause.MODEL_FAILED, f"no {wanted.purpose} from the model")]
+        return [CallEnding(EndCause.MODEL_FAILED, f"the model gave no {purpose}")]
 
     # ---- the caller's voice
 
@@ -419,8 +436,13 @@ class Conversation:
         """The server stops the response under way by itself, unless the greeting is protected."""
         self._caller_is_heard = True
         self._answer_due_at = None
+        self.slot.hold(now + MAX_TURN_S)
         stopped = self._cancel(now) if self.slot.state is SlotState.GENERATING else []
         return [ModelHeardSpeech(), *stopped]
+
+    def _speech_stopped(self, now: float) -> None:
+        self._caller_is_heard = False
+        self.slot.hold(now)
 
     def _playout_event(
         self, event: Interrupted | CallerSpoke | BargeInConfirmed | BargeInDismissed, now: float
@@ -438,10 +460,11 @@ class Conversation:
                     self._owe_if_unheard(now)
                 self._interruption.settle()
                 return [*actions, *self._truncates(())]
-            case BargeInConfirmed(_, heard):
+            case BargeInConfirmed(generation, heard):
+                actions = self._overtaken(generation, now)
                 self._interruption.settle()
                 self._owe_if_unheard(now)
-                return self._truncates(heard)
+                return [*actions, *self._truncates(heard)]
             case BargeInDismissed():
                 self._unheard.resumed(self._generation)
                 return [
@@ -449,6 +472,13 @@ class Conversation:
                     for wanted in self._interruption.dismiss()
                     for action in self._slot(slot.CreateWanted(wanted), now)
                 ]
+
+    def _overtaken(self, generation: int, now: float) -> list[Action]:
+        """A response that began while nobody was sure has not been played: it is outdated too."""
+        if generation == self._generation:
+            return []
+        self._generation = generation
+        return self._cancel(now)
 
     def _cancel(self, now: float, barge_in: int | None = None) -> list[Action]:
         if self._protected and self.slot.wants(Purpose.GREETING):

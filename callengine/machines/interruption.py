@@ -9,12 +9,7 @@ from __future__ import annotations
 
 from enum import Enum, auto
 
-from callengine.machines.response_terms import Purpose, Wanted
-
-CONTINUE = (
-    "Noise on the line cut you off in the middle of your last reply. Continue exactly where you"
-    " stopped, without repeating anything and without mentioning it."
-)
+from callengine.machines.response_terms import CONTINUATION, Purpose, Wanted
 
 
 class State(Enum):
@@ -39,7 +34,7 @@ class Interruption:
 
     def cut(self) -> None:
         """The model was stopped in mid-sentence."""
-        self._put_off.append(Wanted(Purpose.CONTINUATION, CONTINUE))
+        self._put_off.append(CONTINUATION)
 
     def called_off(self, wanted: Wanted) -> None:
         """A response was cancelled before it began."""

@@ -18,6 +18,7 @@ from enum import Enum, auto
 from typing import Final
 
 from callengine.machines.response_terms import (
+    CONTINUATION,
     UNANSWERED_BY_OTHERS,
     Action,
     AudioCame,
@@ -58,6 +59,9 @@ CANCEL_DEADLINE_S: Final = 2.0
 
 RETRY_DELAY_S: Final = 0.5
 """A failed response is asked for again this much later."""
+
+JAM_S: Final = 8.0
+"""A model that keeps refusing for a response that we do not see will not recover by itself."""
 
 MAX_ATTEMPTS: Final = 2
 MAX_WANTED: Final = 8
@@ -128,6 +132,7 @@ class ResponseSlot:
         self._echoes = False
         self._sent = 0
         self._deadline: float | None = None
+        self._held_until = float("-inf")
         self._finished: deque[str] = deque(maxlen=MAX_FINISHED)
         self._reported_at = float("-inf")
 
@@ -156,10 +161,14 @@ class ResponseSlot:
         """This response is being cancelled: its audio still comes, and does not count."""
         return self.state is State.CANCELLING and response_id == self._response_id
 
+    def hold(self, until: float) -> None:
+        """Ask for nothing before then: the caller has the floor."""
+        self._held_until = until
+
     def next_deadline(self) -> float | None:
         """When the slot acts by itself."""
         if self.state is State.IDLE:
-            return self._wanted[0].not_before if self._wanted else None
+            return max(self._wanted[0].not_before, self._held_until) if self._wanted else None
         return self._deadline
 
     # ---- the machine
@@ -225,7 +234,9 @@ class ResponseSlot:
         self._wanted.appendleft(wanted)
 
     def _ask_next(self, now: float) -> list[Action]:
-        if self.state is not State.IDLE or not self._wanted or self._wanted[0].not_before > now:
+        if self.state is not State.IDLE or not self._wanted:
+            return []
+        if now < max(self._wanted[0].not_before, self._held_until):
             return []
         self._asked = self._wanted.popleft()
         self._event_id = self._next_event_id("create")
@@ -302,9 +313,15 @@ class ResponseSlot:
             if refused is not None and refused.purpose in UNANSWERED_BY_OTHERS:
                 self._put_back(refused)
             return []
+        actions: list[Action] = []
         if self.state is State.REQUESTED and refused is not None:
-            self._put_back(replace(refused, not_before=now + RETRY_DELAY_S))
-        return self._release(event, Settlement.NOT_ACTIVE, now)
+            since = now if refused.refused_since is None else refused.refused_since
+            if now - since >= JAM_S:
+                actions = [GaveUp(refused, jammed=True)]
+            else:
+                later = now + RETRY_DELAY_S
+                self._put_back(replace(refused, not_before=later, refused_since=since))
+        return [*actions, *self._release(event, Settlement.NOT_ACTIVE, now)]
 
     def _create_failed(self, event: CreateFailed, now: float) -> list[Action]:
         if event.caused_by is None or not self._is_ours(event.caused_by):
@@ -431,7 +448,9 @@ class ResponseSlot:
             return [ResetRefused(Owner.RESPONSE, request.reason, refusal)]
         self.counts.stuck_recoveries += 1
         actions: list[Action] = [ResetGranted(Owner.RESPONSE, request.reason)]
-        if not self._audible:
+        if self._audible:
+            self._want(CONTINUATION)
+        else:
             actions += self._want_again(self._asked, now)
         if self.state is State.GENERATING:
             return [*self._cancel(request, now), *actions]

@@ -32,7 +32,8 @@ UNANSWERED_BY_OTHERS: Final = frozenset({Purpose.TOOL_RESULT, Purpose.CONTINUATI
 class Wanted:
     """A response somebody wants; equal ones that wait are asked for once.
 
-    `given_up` is the event id of an earlier create for it that the model has not answered.
+    `given_up` is the event id of an earlier create for it that the model has not answered;
+    `refused_since` is when the model first said that another response is under way.
     """
 
     purpose: Purpose
@@ -40,6 +41,16 @@ class Wanted:
     attempt: int = field(default=1, compare=False)
     not_before: float = field(default=float("-inf"), compare=False)
     given_up: str | None = field(default=None, compare=False)
+    refused_since: float | None = field(default=None, compare=False)
+
+
+CONTINUE: Final = (
+    "Noise on the line cut you off in the middle of your last reply. Continue exactly where you"
+    " stopped, without repeating anything and without mentioning it."
+)
+
+CONTINUATION: Final = Wanted(Purpose.CONTINUATION, CONTINUE)
+"""The rest of a sentence that was cut short for no good reason."""
 
 
 # ---- events
@@ -155,9 +166,10 @@ class Outdated:
 
 @dataclass(frozen=True, slots=True)
 class GaveUp:
-    """The model failed this one as often as it may."""
+    """The model failed this one as often as it may, or (`jammed`) takes no create at all."""
 
     wanted: Wanted
+    jammed: bool = False
 
 
 Action: TypeAlias = (

@@ -131,6 +131,11 @@ class Session:
             self._hold(payload)
         return []
 
+    def close(self) -> None:
+        """The call is over."""
+        self.state = State.CLOSED
+        self._deadline = None
+
     def let_server_interrupt(self) -> list[Action]:
         """From now on the server may cancel its own response when it hears the caller."""
         if self._interrupt_response or self.state is not State.LIVE:
@@ -145,8 +150,7 @@ class Session:
         self._deadline = None if wait_s is None else now + wait_s
 
     def _end(self, cause: EndCause, detail: str) -> list[Action]:
-        self.state = State.CLOSED
-        self._deadline = None
+        self.close()
         return [CallEnding(cause, detail)]
 
     def _updated(self, event: SessionUpdated, now: float) -> list[Action]:

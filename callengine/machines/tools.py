@@ -20,7 +20,7 @@ TOOL_DEADLINE_S: Final = 15.0
 """A tool that has not returned by then is answered for: the caller is waiting."""
 
 MAX_PENDING: Final = 16
-"""Tools running at once. A call beyond is answered with an error at once."""
+"""Calls that are not answered yet. One beyond is answered with an error at once."""
 
 MAX_REMEMBERED: Final = 128
 

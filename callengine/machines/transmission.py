@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Final, TypeAlias
 
 from callengine.audio.g711 import FRAME_BYTES
-from callengine.machines.barge_in import BargeIn, Evidence, Floor, Verdict
+from callengine.machines.barge_in import BargeIn, Evidence, Floor, State, Verdict
 from callengine.machines.pacing import Grid, Punctuality
 from callengine.machines.playout import Playout
 from callengine.messages import (
@@ -171,9 +171,9 @@ class Transmission:
     def handle(self, event: Event, now: float) -> list[Action]:
         """Take one event; returns what is to be done, in this order."""
         actions: list[Action] = self._settle(now)
-        had_frame = self.playout.frame_ready
+        was_ready = self._ready
         actions += self._take(event, now)
-        if self._streaming and self.playout.frame_ready and not had_frame:
+        if self._ready and not was_ready:
             self._grid.open(now)
         actions += self._send_due(now)
         actions += self._report(now)
@@ -182,9 +182,20 @@ class Transmission:
     def next_deadline(self) -> float | None:
         """When something is due next."""
         due = [self._barge_in.next_deadline(), self.playout.heard_at]
-        if self._streaming and self.playout.frame_ready:
+        if self._ready:
             due.append(self._grid.due_at)
         return min((at for at in due if at is not None), default=None)
+
+    def close(self) -> None:
+        """The socket is closed: nothing is sent any more, and what still comes is only counted."""
+        self._streaming = False
+
+    @property
+    def _ready(self) -> bool:
+        """There is a frame that may be sent. While nobody is sure about a barge-in none may: what
+        it cut comes first, if it is taken back."""
+        settled = self._barge_in.state is State.LISTENING
+        return self._streaming and settled and self.playout.frame_ready
 
     def _take(self, event: Event, now: float) -> list[Action]:
         match event:
@@ -221,7 +232,8 @@ class Transmission:
     def _queue(self, event: PlayAudio) -> None:
         if not event.audio:
             return
-        if event.generation != self.playout.generation and not event.protected:
+        outdated = event.generation != self.playout.generation and not event.protected
+        if outdated or self._draining:
             self.playout.queue_outdated(
                 event.response_id, event.item_id, event.content_index, event.audio
             )
@@ -237,7 +249,7 @@ class Transmission:
     def _send_due(self, now: float) -> list[Action]:
         actions: list[Action] = []
         while (
-            self._streaming
+            self._ready
             and self._grid.due_at <= now
             and (frame := self.playout.next_frame(now)) is not None
         ):
@@ -351,6 +363,8 @@ class Transmission:
 
     def _confirm(self, now: float) -> list[Action]:
         onset = self._close(Outcome.ACTED, now)
+        if self.playout.speaking is not None:
+            self.playout.flush(now)  # it came while nobody was sure, and was not played
         self.playout.discard_limbo()
         return [BargeInConfirmed(self.playout.generation, onset.heard)]
 
@@ -369,7 +383,7 @@ class Transmission:
 
     def _report(self, now: float) -> list[Action]:
         """Tell the watchdog when playout starts, moves (at most once a second) or stops."""
-        frames = self.counts.frames if self._streaming and self.playout.frame_ready else None
+        frames = self.counts.frames if self._ready else None
         reported = self._reported_frames
         moved = frames is not None and reported is not None and frames > reported
         if (frames is None) == (reported is None) and not (

@@ -10,10 +10,10 @@ from callengine.machines.conversation import (
     FATAL_CODES,
     MAX_ERROR_CODES,
     MAX_OUT_OF_BAND,
+    MAX_TURN_S,
     UNHEARD_GRACE_S,
     SendFunctionOutput,
 )
-from callengine.machines.interruption import CONTINUE
 from callengine.machines.response import (
     CANCEL_DEADLINE_S,
     REQUEST_DEADLINE_S,
@@ -24,6 +24,7 @@ from callengine.machines.response import (
     State,
     Wanted,
 )
+from callengine.machines.response_terms import CONTINUE
 from callengine.machines.session import SendAppend, SendSessionUpdate, SendTurnDetection
 from callengine.machines.tools import MAX_PENDING, TOOL_DEADLINE_S
 from callengine.machines.unheard import SendTruncate
@@ -918,3 +919,51 @@ def test_a_dead_model_is_given_up() -> None:
     assert granted == ResetGranted(Owner.MODEL, reason)
     assert isinstance(ending, CallEnding)
     assert ending.cause is EndCause.MODEL_SILENT
+
+
+# ---- nobody is talked over
+
+
+def test_no_response_is_asked_for_while_the_model_hears_the_caller() -> None:
+    rig = generating(delta("r1"))
+    rig(function_call("c1"), done("r1"), wire.SpeechStarted("u1", 0))
+    assert purposes(rig(ToolReturned("c1", "1"))) == []
+    rig(wire.SpeechStopped("u1", 900))
+    assert purposes(rig.after(0.01)) == [Purpose.TOOL_RESULT]
+
+
+def test_a_turn_whose_end_is_never_told_does_not_mute_the_call() -> None:
+    rig = generating(delta("r1"))
+    rig(function_call("c1"), done("r1"), wire.SpeechStarted("u1", 0), ToolReturned("c1", "1"))
+    assert purposes(rig.after(MAX_TURN_S - 0.1)) == []
+    assert purposes(rig.after(0.2)) == [Purpose.TOOL_RESULT]
+
+
+def test_a_retry_waits_until_the_caller_has_finished() -> None:
+    rig = generating()
+    rig(done("r1", "failed"), wire.SpeechStarted("u1", 0))
+    assert purposes(rig.after(RETRY_DELAY_S + 0.1)) == []
+
+
+def test_a_response_that_began_while_nobody_was_sure_is_cancelled_when_it_was_the_caller() -> None:
+    rig = generating(delta("r1", "i1", 400))
+    rig(done("r1"), Interrupted(1, 1, "r1"), created("r2"), delta("r2", "i2"))
+    actions = rig(BargeInConfirmed(2, (HeardItem("i1", 0, 200),)))
+    assert [type(a) for a in actions] == [SendCancel, SendTruncate, SendTruncate]
+    assert SendTruncate("i2", 0, 0) in actions
+
+
+def test_after_the_close_nothing_counts() -> None:
+    rig = generating(delta("r1"))
+    rig.machine.close()
+    assert rig(delta("r1"), wire.SpeechStarted("u1", 0)) == []
+    assert rig.machine.next_deadline() is None
+    assert rig.machine.counts.audio_deltas == 1
+
+
+def test_half_a_sentence_that_fails_twice_does_not_end_the_call() -> None:
+    rig = generating(delta("r1", "i1", 400))
+    rig(Interrupted(1, 1, "r1"), BargeInDismissed(), done("r1", "cancelled"))
+    rig(created("r2", "create-2"), done("r2", "failed"))
+    rig.after(RETRY_DELAY_S)
+    assert only(CallEnding, rig(created("r3", "create-3"), done("r3", "failed"))) == []

@@ -81,7 +81,8 @@ class Judge(Rig):
         match action:
             case PlayAudio():
                 self.forwarded += len(action.audio)
-                assert self.machine.slot.accepts(action.response_id)
+                held = self.machine.slot.cancels(action.response_id)
+                assert held or self.machine.slot.accepts(action.response_id)
             case SendTruncate(item_id, _, audio_end_ms):
                 assert 0 <= audio_end_ms * 8 <= self.received[item_id], "L3"
                 assert item_id not in self.truncated, "L3: twice"

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from callengine.machines.response import (
     CANCEL_DEADLINE_S,
+    JAM_S,
     MAX_ATTEMPTS,
     MAX_FINISHED,
     MAX_WANTED,
@@ -24,6 +25,7 @@ from callengine.machines.response import (
     CreateWanted,
     Done,
     Finished,
+    GaveUp,
     Outdated,
     Purpose,
     ResponseSlot,
@@ -707,14 +709,6 @@ def test_a_granted_reset_of_a_silent_response_of_the_server_asks_for_an_answer()
     assert [a.wanted.purpose for a in actions if isinstance(a, SendCreate)] == [Purpose.ANSWER]
 
 
-def test_a_granted_reset_of_an_audible_response_does_not_ask_again() -> None:
-    machine = in_state(State.GENERATING)
-    machine.handle(AudioCame("r1"), 0.0)
-    machine.handle(reset(machine), 9.0)
-    machine.handle(Done("r1", failed=False), 9.1)
-    assert not machine.busy
-
-
 def test_l5_a_granted_reset_of_a_create_asks_again_whatever_was_audible_before() -> None:
     machine = in_state(State.GENERATING)
     machine.handle(AudioCame("r1"), 0.0)
@@ -797,3 +791,28 @@ def test_an_unwanted_create_does_not_cost_the_servers_own_answer() -> None:
     machine.handle(CreateRefused("create-2"), 0.0)
     machine.handle(Done("auto", failed=False), 0.0)
     assert machine.state is State.IDLE
+
+
+def test_l13_a_model_that_refuses_for_a_response_that_never_ends_is_given_up() -> None:
+    machine = in_state(State.CANCELLING)
+    machine.handle(CreateWanted(ANSWER), 0.0)
+    machine.handle(DeadlineReached(), CANCEL_DEADLINE_S)
+    now = CANCEL_DEADLINE_S
+    for _ in range(100):
+        gave_up = machine.handle(CreateRefused(None), now)
+        if any(isinstance(action, GaveUp) for action in gave_up):
+            break
+        now += RETRY_DELAY_S
+        machine.handle(DeadlineReached(), now)
+    assert CANCEL_DEADLINE_S + JAM_S <= now <= CANCEL_DEADLINE_S + JAM_S + RETRY_DELAY_S
+    assert machine.state is State.IDLE
+    assert machine.next_deadline() is None
+
+
+def test_a_reply_that_stalls_in_the_middle_is_continued_after_the_reset() -> None:
+    machine = in_state(State.GENERATING)
+    machine.handle(AudioCame("r1"), 0.0)
+    machine.handle(reset(machine), 10.0)
+    (create,) = sent(machine.handle(Done("r1", failed=False), 10.1))
+    assert isinstance(create, SendCreate)
+    assert create.wanted.purpose is Purpose.CONTINUATION

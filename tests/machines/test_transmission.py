@@ -785,3 +785,48 @@ def test_l1_l11_whatever_happens(
     check_barge_ins(line)
     assert Outcome.PENDING not in {entry.outcome for entry in line.onsets()}
     assert not line.machine.playout.frame_ready or len(steps) <= starts_after
+
+
+def test_what_was_cut_is_played_before_what_came_while_nobody_was_sure() -> None:
+    line = talking()
+    line.run(0.5)
+    line.tell(onset(line.now), SpeechEnded(line.now))
+    sent = len(line.sent())
+    line.play(sound(1600, 77), "r2")
+    line.tell(AudioComplete("r1"), AudioComplete("r2"))
+    line.run(WAIT_S - 0.01)
+    assert len(line.sent()) == sent, "nothing is sent while nobody is sure"
+    line.run(20.0)
+    assert line.sent().rstrip(b"\xff").endswith(sound(1600, 77))
+    assert line.balance() == 0
+
+
+def test_what_came_while_nobody_was_sure_is_not_played_over_the_caller() -> None:
+    line = talking()
+    line.run(0.5)
+    line.tell(onset(line.now))
+    sent = len(line.sent())
+    line.play(sound(1600, 77), "r2")
+    (told,) = of(BargeInConfirmed, line.tell(SpeechConfirmed(START)))
+    assert told.generation == 2
+    line.run(5.0)
+    assert len(line.sent()) == sent
+    assert line.balance() == 0
+
+
+def test_after_the_close_audio_is_counted_and_not_sent() -> None:
+    line = talking()
+    line.machine.close()
+    sent = len(line.sent())
+    line.play(sound(1600, 77), "r2")
+    line.run(5.0)
+    assert len(line.sent()) == sent
+    assert line.balance() == 0
+
+
+def test_audio_that_comes_while_draining_does_not_keep_the_call_open() -> None:
+    line = talking()
+    line.tell(DrainRequest(b""))
+    line.play(sound(1600, 77), "r2")
+    assert of(Drained, line.run(60.0))
+    assert line.balance() == 0

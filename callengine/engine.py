@@ -108,9 +108,9 @@ class CallEngine:
         """
         live, setting = self._admit(edge)
         log = setting.log.logger
-        carrier = CarrierSocket(edge, lambda: live.end(EndCause.CARRIER_STALLED), log)
         model = RealtimeSocket(self.settings.model_address(), self.settings.openai_api_key, log)
         try:
+            carrier = CarrierSocket(edge, lambda: live.end(EndCause.CARRIER_STALLED), log)
             call = start_call(
                 setting, self.settings, agent or self._agent, (carrier, model), live.conclude
             )

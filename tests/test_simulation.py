@@ -14,8 +14,7 @@ import pytest
 
 from callengine import Agent, EndCause, Settings, Tool, VadConfig
 from callengine.audio import g711
-from callengine.machines.interruption import CONTINUE
-from callengine.machines.response_terms import Settlement
+from callengine.machines.response_terms import CONTINUE, Settlement
 from callengine.machines.transmission import Outcome
 from callengine.testing import (
     BargeIn,
@@ -26,6 +25,7 @@ from callengine.testing import (
     HangUp,
     Reply,
     Say,
+    SimulatedCaller,
     SimulatedRealtime,
     Simulation,
     SkipTime,
@@ -648,3 +648,16 @@ def test_a_simulated_minute_takes_few_steps(monkeypatch: pytest.MonkeyPatch) -> 
     held = call(steps, [reply(4.0, n) for n in range(5)], latency_s=0.06)
     seconds = held.summary.duration_s
     assert len(woken) < 100 * seconds, "a peer is woken for its frames, marks and deltas only"
+
+
+def test_alarms_do_not_multiply_over_a_long_call() -> None:
+    """L12: an actor waits for its next deadline, and for one that it gave up at the most."""
+    turns = [step for _ in range(20) for step in (Say(QUESTION), WaitUntilQuiet(0.5, 20.0))]
+    caller = SimulatedCaller([WaitUntilQuiet(0.5, 20.0), *turns])
+    model = SimulatedRealtime([reply(1.0, n) for n in range(30)])
+    simulation = Simulation(caller, model)
+    waiting = []
+    while simulation.summary is None and simulation.stepper.step():
+        waiting.append(simulation.stepper.alarms)
+    simulation.stepper.settle()
+    assert max(waiting[len(waiting) // 2 :]) <= max(waiting[: len(waiting) // 4]) + 5

@@ -306,6 +306,11 @@ class Stepper:
         """Virtual seconds since the stepper was made."""
         return self._now
 
+    @property
+    def alarms(self) -> int:
+        """How many things wait for their time."""
+        return len(self._due)
+
     def tell_at(self, when: float, ref: pykka.ActorRef[Any], message: object) -> None:
         """See `Dispatcher.tell_at`."""
         self.call_at(when, lambda: tell(ref, message))

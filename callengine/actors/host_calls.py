@@ -49,8 +49,10 @@ class HostCalls(Shell):
         function = self._functions.get(call.name)
         if function is None:
             return json.dumps({"error": f"there is no tool named {call.name!r}"})
+        arguments = _arguments(call)
+        if arguments is None:
+            return json.dumps({"error": "the arguments are not a JSON object"})
         try:
-            arguments = json.loads(call.arguments or "{}")
             return json.dumps(function(**arguments))
         except BaseException as error:  # noqa: BLE001 - even sys.exit() in a tool ends nothing
             self._failed(f"tool {call.name}", error)
@@ -68,3 +70,12 @@ class HostCalls(Shell):
         self._counts.context_errors += 1
         kind, stack = type(error).__name__, stack_of(error)
         self.log.warning("host code failed", what=what, error=kind, stack=stack)
+
+
+def _arguments(call: ToolCalled) -> dict[str, object] | None:
+    """What the model wrote, if it can be used: that it cannot is no fault of the host."""
+    try:
+        arguments = json.loads(call.arguments or "{}")
+    except ValueError:
+        return None
+    return arguments if isinstance(arguments, dict) else None

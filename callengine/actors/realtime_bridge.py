@@ -96,6 +96,8 @@ class RealtimeBridge(Shell):
             return []
         if isinstance(message, CloseSocket):
             self._link.close()
+            if self._conversation is not None:
+                self._conversation.close()
             return []
         if self._conversation is None:
             return []  # the call ended before it began

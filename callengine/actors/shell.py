@@ -7,6 +7,7 @@ actor of the process on a `BaseException`, never hears of it.
 from __future__ import annotations
 
 import contextlib
+import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -96,11 +97,13 @@ class Shell(DispatchedActor):
             case Peers():
                 self.peers = message
             case ReportRequest():
-                self.tell("supervisor", Report(type(self).__name__, self.report()))
+                counts = copy.deepcopy(self.report())  # it goes on counting until it is stopped
+                self.tell("supervisor", Report(type(self).__name__, counts))
             case _:
-                if isinstance(message, DeadlineReached):
-                    self._armed_for = float("inf")
-                self._act(self.handle(message, self.dispatcher.now()))
+                now = self.dispatcher.now()
+                if isinstance(message, DeadlineReached) and now >= self._armed_for:
+                    self._armed_for = float("inf")  # an alarm from before a nearer one is no alarm
+                self._act(self.handle(message, now))
         self._arm()
 
     def _act(self, actions: Iterable[object]) -> None:

@@ -6,6 +6,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from callengine.actors.dispatch import Dispatcher, tell
+from callengine.actors.realtime_bridge import RealtimeBridge
 from callengine.actors.shell import Peers, Report, Shell
 from callengine.machines.lifecycle import (
     CLOSE_CODES,
@@ -66,6 +67,8 @@ class Supervisor(Shell):
                 return []
             case Report(actor, counts):
                 self._reports[actor] = counts
+                if actor == RealtimeBridge.__name__:
+                    self.tell("pacer", ReportRequest())  # now all audio has been told to it
                 return self._life.handle(Reported(), now) if self._all_reported() else []
             case _:
                 return self._life.handle(message, now)
@@ -78,15 +81,16 @@ class Supervisor(Shell):
         """See `Shell.perform`."""
         match action:
             case Drain():
-                self.log.warning("call ending", cause=self._life.cause, detail=self._life.detail)
+                self.log.warning(
+                    "call ending", cause=str(self._life.cause), detail=self._life.detail
+                )
                 self.tell("bridge", CloseSocket(1000, ""))
                 self.tell("pacer", DrainRequest(self._farewell))
             case CloseSockets(code, reason):
                 self.tell("bridge", CloseSocket(1000, ""))
                 self.tell("pacer", CloseSocket(code, reason))
             case CollectReports():
-                for ref in self._others():
-                    tell(ref, ReportRequest())
+                self._collect_reports()
             case Conclude():
                 self._end()
                 self.stop()
@@ -101,6 +105,12 @@ class Supervisor(Shell):
             self._life.handle(crashed, self.dispatcher.now())
             self._reports.clear()
             self._end()
+
+    def _collect_reports(self) -> None:
+        assert self.peers is not None, "the first message is Peers"
+        for ref in self._others():
+            if ref != self.peers.pacer or not self.peers.bridge.is_alive():
+                tell(ref, ReportRequest())
 
     def _others(self) -> list[pykka.ActorRef[Any]]:
         assert self.peers is not None, "the first message is Peers"

@@ -34,7 +34,7 @@ class TwilioIngress(Shell):
     """Hears raw messages; tells caller audio, marks, digits and the life of the stream."""
 
     ROUTES: ClassVar = {
-        StreamStarted: ("pacer", "bridge", "supervisor"),
+        StreamStarted: ("pacer", "bridge", "supervisor", "host_calls"),
         CallerFrame: ("detector", "bridge"),
         MarkEchoed: ("pacer",),
         DtmfPressed: ("host_calls",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from callengine.actors.shell import Shell
@@ -45,8 +46,8 @@ class CarrierLink(Protocol):
     def send(self, message: str) -> None:
         """Queue anything else, in order."""
 
-    def send_first(self, message: str) -> int:
-        """Drop all that is queued and send this; returns how many media messages were dropped."""
+    def send_first(self, message: str) -> tuple[int, int]:
+        """Drop all that is queued and send this; returns how many media and marks were dropped."""
 
     def close(self, code: int, reason: str) -> None:
         """Close the socket behind what is queued; a second call does nothing."""
@@ -75,11 +76,12 @@ class TxPacer(Shell):
         self._link = link
         self._transmission = transmission
         self._stream_sid = ""
-        self._unsent_frames = 0
+        self._unsent_frames = self._unsent_marks = 0
 
     def handle(self, message: Any, now: float) -> Iterable[object]:  # noqa: ANN401
         """See `Shell.handle`."""
         if isinstance(message, CloseSocket):
+            self._transmission.close()
             self._link.close(message.code, message.reason)
             return []
         if isinstance(message, StreamStarted):
@@ -99,16 +101,19 @@ class TxPacer(Shell):
                 self._link.send(twilio.encode_mark(self._stream_sid, name))
             case SendClear():
                 clear = twilio.encode_clear(self._stream_sid)
-                self._unsent_frames += self._link.send_first(clear)
+                frames, marks = self._link.send_first(clear)
+                self._unsent_frames += frames
+                self._unsent_marks += marks
             case _:
                 super().perform(action)
 
     def report(self) -> PacerReport:
         """See `Shell.report`."""
         machine = self._transmission
+        playout = machine.playout.counts
         return PacerReport(
             transmission=machine.counts,
-            playout=machine.playout.counts,
+            playout=replace(playout, marks_sent=playout.marks_sent - self._unsent_marks),
             queued_bytes=machine.playout.queued_bytes,
             unsent_frames=self._unsent_frames,
             own_audio_bytes=machine.own_audio_bytes,

@@ -8,6 +8,7 @@ from typing import Protocol
 class Edge(Protocol):
     """One WebSocket of the carrier, as a host sees it. Each method may block.
 
+    A `send` to a peer that reads nothing should give up after some seconds, and raise.
     `receive` is called from one thread, `send` from another; `close` from any, and makes a waiting
     `receive` raise. All raise `EdgeClosed` once the socket is gone, with its code: 1006 if cut.
     """

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from callengine.errors import EdgeClosed
 from callengine.logs import stack_of
@@ -20,8 +20,19 @@ if TYPE_CHECKING:
     from loguru import Logger
 
 
+CLOSE_TIMEOUT_S: Final = 5.0
+"""A writer that is stuck in the socket's `send` is not waited for longer when closing."""
+
+
+class Dropped(NamedTuple):
+    """What an outbox threw away."""
+
+    media: int
+    others: int
+
+
 class Outbox:
-    """Messages on their way to a socket, in order; see `send_first` for the exception."""
+    """Messages on their way to a socket, in order; `send_first` and `send_ahead` overtake."""
 
     def __init__(
         self,
@@ -37,10 +48,13 @@ class Outbox:
         self._on_stall = on_stall
         self._log = log
         self._changed = threading.Condition()
+        self._ahead: deque[str] = deque()
         self._waiting: deque[tuple[bool, str]] = deque()  # is it media, and the message
         self._media = 0
         self._last: Callable[[], None] | None = None
         self._closed = False
+        self._finished = False
+        self._timer: threading.Timer | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -61,10 +75,18 @@ class Outbox:
         with self._changed:
             self._put(is_media=False, message=message)
 
-    def send_first(self, message: str) -> int:
-        """Drop all that is waiting and leave this; returns how much audio was dropped."""
+    def send_ahead(self, message: str) -> None:
+        """Leave this before everything that waits, but behind what was sent ahead before."""
         with self._changed:
-            dropped, self._media = self._media, 0
+            if not self._closed and self._last is None:
+                self._ahead.append(message)
+                self._changed.notify()
+
+    def send_first(self, message: str) -> Dropped:
+        """Drop all that is waiting and leave this; returns how much was dropped."""
+        with self._changed:
+            dropped = Dropped(self._media, len(self._waiting) - self._media)
+            self._media = 0
             self._waiting.clear()
             self._put(is_media=False, message=message)
         return dropped
@@ -72,7 +94,12 @@ class Outbox:
     def close(self, last: Callable[[], None]) -> None:
         """Send what is waiting, then do `last` and end the thread; nothing more is taken."""
         with self._changed:
-            self._last = self._last or last
+            if self._last is not None:
+                return
+            self._last = last
+            self._timer = threading.Timer(CLOSE_TIMEOUT_S, self._finish)
+            self._timer.daemon = True
+            self._timer.start()
             self._changed.notify()
 
     def join(self, timeout_s: float) -> None:
@@ -87,8 +114,14 @@ class Outbox:
 
     def _next(self) -> str | None:
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._closed or self._last is not None)
-            if self._closed or not self._waiting:
+            self._changed.wait_for(
+                lambda: self._ahead or self._waiting or self._closed or self._last is not None
+            )
+            if self._closed:
+                return None
+            if self._ahead:
+                return self._ahead.popleft()
+            if not self._waiting:
                 return None
             is_media, message = self._waiting.popleft()
             self._media -= is_media
@@ -111,8 +144,17 @@ class Outbox:
             self._on_stall()
         with self._changed:
             self._changed.wait_for(lambda: self._last is not None)
-            last = self._last
-        assert last is not None, "that is what was waited for"
+        self._finish()
+
+    def _finish(self) -> None:
+        """Do `last`, once: on the writer's thread, or on the timer's if that one is stuck."""
+        with self._changed:
+            self._closed = True
+            if self._finished or self._last is None:
+                return
+            self._finished, last, timer = True, self._last, self._timer
+        if timer is not None:
+            timer.cancel()
         try:
             last()
         except EdgeClosed:

@@ -12,6 +12,7 @@ import websocket
 
 from callengine.edges.outbox import Outbox
 from callengine.errors import EdgeClosed
+from callengine.logs import stack_of
 from callengine.messages import EndCause, ModelAlive, ModelClosed, ModelConnected, ModelMessage
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class RealtimeSocket:
     def send(self, message: str) -> None:
         """See `ModelLink.send`."""
         if self._outbox is not None:
-            self._outbox.send(message)
+            self._outbox.send_ahead(message)
 
     def close(self) -> None:
         """See `ModelLink.close`."""
@@ -110,6 +111,7 @@ class RealtimeSocket:
         try:
             self._socket.send(message)
         except (websocket.WebSocketException, OSError) as error:
+            self._cut()  # so that the reader notices, and tells the cause if the model gave one
             raise EdgeClosed(1006, type(error).__name__) from None
 
     def _hang_up(self) -> None:
@@ -126,7 +128,11 @@ class RealtimeSocket:
                 plug.shutdown(socket.SHUT_RDWR)
 
     def _run(self) -> None:
-        closed = self._connect() or self._read()
+        try:
+            closed = self._connect() or self._read()
+        except Exception as error:  # noqa: BLE001 - without a reader the call would be deaf
+            self._log.warning("socket failed", error=type(error).__name__, stack=stack_of(error))
+            closed = ModelClosed(EndCause.MODEL_LOST, f"the socket failed: {type(error).__name__}")
         self._ended.set()
         self._socket.shutdown()  # type: ignore[no-untyped-call]
         if not self._closing.is_set():

@@ -99,6 +99,8 @@ class StandaloneServer:
         self._media_path = media_path
         self._public_url = public_url
         self._on_call = on_call
+        if not media_path.startswith("/"):
+            raise SettingsError(f"the media path is {media_path!r}; it must begin with a slash")
         if not 0 <= port <= MAX_PORT:
             raise SettingsError(f"port {port} on {host} cannot be had: ports end at {MAX_PORT}")
         try:

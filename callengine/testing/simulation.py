@@ -116,9 +116,9 @@ class _CarrierLink:
     def send(self, message: str) -> None:
         self.line.send(message)
 
-    def send_first(self, message: str) -> int:
+    def send_first(self, message: str) -> tuple[int, int]:
         self.line.send(message)
-        return 0
+        return 0, 0
 
     def close(self, code: int, reason: str) -> None:
         self.line.close(code, reason)

@@ -46,9 +46,9 @@ class CarrierTape:
     def send(self, message: str) -> None:
         self.tape.append(("send", message))
 
-    def send_first(self, message: str) -> int:
+    def send_first(self, message: str) -> tuple[int, int]:
         self.tape.append(("send_first", message))
-        return self._unsent
+        return self._unsent, 0
 
     def close(self, code: int, reason: str) -> None:
         self.tape.append(("close", code, reason))

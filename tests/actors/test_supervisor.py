@@ -78,7 +78,8 @@ def closing(code: int, cause: EndCause) -> dict[str, list[Any]]:
     return {
         "ingress": [ReportRequest()],
         "detector": [ReportRequest()],
-        "pacer": [CloseSocket(code, cause), ReportRequest()],
+        # The pacer is asked when the bridge has told it all there was.
+        "pacer": [CloseSocket(code, cause)],
         "bridge": [CloseSocket(1000, ""), ReportRequest()],
         "watchdog": [ReportRequest()],
         "host_calls": [ReportRequest()],

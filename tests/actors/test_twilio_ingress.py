@@ -91,6 +91,7 @@ def test_the_start_of_the_stream_is_told_to_all_who_wait_for_it(rig: Rig) -> Non
         "pacer": [STARTED],
         "bridge": [STARTED],
         "supervisor": [STARTED],
+        "host_calls": [STARTED],
         "watchdog": [StateChanged(Owner.CARRIER, "streaming", 1)],
     }
 

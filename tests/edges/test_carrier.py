@@ -56,7 +56,7 @@ def test_a_clear_overtakes_audio() -> None:
     assert edge.taken.wait(WAIT_S)
     carrier.send_media("1")
     carrier.send_media("2")
-    assert carrier.send_first("clear") == 2
+    assert carrier.send_first("clear") == (2, 0)
     edge.open.set()
     carrier.close(1000, "")
     carrier.join(WAIT_S)

@@ -99,7 +99,7 @@ def test_send_first_overtakes_and_counts_the_audio_it_dropped() -> None:
     box.send_media("a")
     box.send("mark a")
     box.send_media("b")
-    assert box.send_first("clear") == 2
+    assert box.send_first("clear") == (2, 1)
     box.send_media("after")
     finish(box, wire)
     assert wire.sent == ["first", "clear", "after"]
@@ -110,7 +110,7 @@ def test_a_message_being_sent_is_not_counted_as_dropped() -> None:
     box = outbox(wire)
     box.send_media("on its way")
     assert wire.taken.acquire(timeout=WAIT_S)
-    assert box.send_first("clear") == 0
+    assert box.send_first("clear") == (0, 0)
     finish(box, wire)
     assert wire.sent == ["on its way", "clear"]
 
@@ -121,7 +121,7 @@ def test_what_was_sent_or_dropped_makes_room_for_more() -> None:
     block(box, wire)
     for n in range(MAX_MEDIA):
         box.send_media(f"dropped {n}")
-    assert box.send_first("clear") == MAX_MEDIA
+    assert box.send_first("clear") == (MAX_MEDIA, 0)
     for n in range(MAX_MEDIA):
         box.send_media(str(n))
     wire.open.set()
@@ -214,3 +214,29 @@ def test_a_stalled_socket_is_closed_when_the_send_returns() -> None:
     box.close(wire.last)
     assert wire.ends == []
     finish(box, wire)
+
+
+def test_what_is_sent_ahead_overtakes_audio_but_not_its_own_kind() -> None:
+    wire = Wire()
+    box = outbox(wire)
+    box.send("first")
+    assert wire.taken.acquire(timeout=WAIT_S)  # it is in `send`, and stays there
+    box.send_media("audio")
+    box.send_ahead("cancel")
+    box.send_ahead("truncate")
+    finish(box, wire)
+    assert wire.sent == ["first", "cancel", "truncate", "audio"]
+
+
+def test_a_close_does_not_wait_for_ever_for_a_send_that_never_returns(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("callengine.edges.outbox.CLOSE_TIMEOUT_S", 0.05)
+    wire = Wire()
+    box = outbox(wire)
+    box.send("stuck")
+    box.close(wire.last)
+    assert wire.ended.wait(WAIT_S)
+    wire.open.set()
+    box.join(WAIT_S)
+    assert wire.ends == ["last"]

@@ -5,7 +5,16 @@ Importing it opens no socket, starts no thread and adds no log handler.
 
 from __future__ import annotations
 
-from callengine.agent import Agent, Tool, VadConfig
+from callengine.agent import (
+    Agent,
+    AgentSaid,
+    CallerSaid,
+    DtmfPressed,
+    HostEvent,
+    StreamStarted,
+    Tool,
+    VadConfig,
+)
 from callengine.engine import CallEngine
 from callengine.errors import (
     CallEngineError,
@@ -22,16 +31,21 @@ from callengine.summary import CallSummary
 
 __all__ = [
     "Agent",
+    "AgentSaid",
     "CallEngine",
     "CallEngineError",
     "CallSummary",
+    "CallerSaid",
+    "DtmfPressed",
     "EdgeClosed",
     "EndCause",
     "EngineStopped",
+    "HostEvent",
     "LocalError",
     "RemoteError",
     "Settings",
     "SettingsError",
+    "StreamStarted",
     "Tool",
     "VadConfig",
     "configure_logging",

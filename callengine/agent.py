@@ -6,13 +6,22 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from callengine.errors import SettingsError
-from callengine.messages import AgentSaid, CallerSaid, DtmfPressed, HostEvent
+from callengine.messages import AgentSaid, CallerSaid, DtmfPressed, HostEvent, StreamStarted
 from callengine.wire.realtime_client import SessionConfig, ToolSpec, VadConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["Agent", "AgentSaid", "CallerSaid", "DtmfPressed", "HostEvent", "Tool", "VadConfig"]
+__all__ = [
+    "Agent",
+    "AgentSaid",
+    "CallerSaid",
+    "DtmfPressed",
+    "HostEvent",
+    "StreamStarted",
+    "Tool",
+    "VadConfig",
+]
 
 DEFAULT_GREETING = "Greet the caller in one short sentence and ask how you can help."
 
@@ -22,7 +31,8 @@ class Tool:
     """Something the agent can do in the host.
 
     `function` is called with the model's arguments as keywords, on a thread of the call that
-    carries no audio; it may block, for `TOOL_DEADLINE_S` at most. What it returns is given to the
+    carries no audio. It may block; a call has one such thread, so tools run one after another, and
+    the model waits for each `TOOL_DEADLINE_S` at most. What it returns is given to the
     model as JSON; what it raises is logged, counted, and told to the model as a failure.
     """
 
@@ -39,8 +49,9 @@ class Agent:
     - `greeting`: instructions for the first words; None lets the caller speak first.
     - `greeting_protected`: nobody interrupts it, neither here nor at the model; what the caller
       says meanwhile is answered after it.
-    - `farewell`: mu-law audio, played before hanging up when the model is lost.
-    - `on_event`: told what is said and dialled, on a thread that carries no audio.
+    - `farewell`: mu-law audio, played before hanging up when the model is lost; none by default.
+    - `on_event`: told that the call began (with its `<Parameter>`s), what is said and what is
+      dialled, on the thread of the tools: events wait while a tool runs.
     """
 
     instructions: str = "You answer the phone. Be brief, friendly and helpful."

@@ -34,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"callengine: {error}", file=sys.stderr)
         return 2
     except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "websockets":
+            raise
         print(f"callengine: {error}; pip install 'callengine[serve]'", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

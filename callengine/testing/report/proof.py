@@ -44,7 +44,6 @@ def _engine_rows(summary: CallSummary) -> Iterator[Row]:
     as_scripted = summary.end_cause is EndCause.CALLER_HUNG_UP
     yield Row("end of the call", ended, EndCause.CALLER_HUNG_UP, as_scripted)
     late = summary.tx_late_frames / max(summary.tx_frames, 1)
-    yield _row("first_chunk_bytes", summary.first_chunk_bytes, "160", lambda n: n == FRAME_BYTES)
     yield _row("tx_schedule_resets", summary.tx_schedule_resets, "0", lambda n: n == 0)
     yield Row(
         "tx_late_frames",
@@ -59,6 +58,9 @@ def _engine_rows(summary: CallSummary) -> Iterator[Row]:
 
 
 def _caller_rows(caller: CallRecord, summary: CallSummary) -> Iterator[Row]:
+    first = caller.frames[0].size_bytes if caller.frames else 0
+    both = first == summary.first_chunk_bytes == FRAME_BYTES
+    yield Row("first_chunk_bytes", f"{first}, engine says {summary.first_chunk_bytes}", "160", both)
     odd = sum(frame.size_bytes != FRAME_BYTES for frame in caller.frames)
     yield _row("frames that are not 160 bytes", odd, "0", lambda n: n == 0)
     problems = len(caller.violations) + len(caller.missed)

@@ -60,7 +60,7 @@ def _engine_rows(summary: CallSummary) -> Iterator[Row]:
 def _caller_rows(caller: CallRecord, summary: CallSummary) -> Iterator[Row]:
     first = caller.frames[0].size_bytes if caller.frames else 0
     both = first == summary.first_chunk_bytes == FRAME_BYTES
-    yield Row("first_chunk_bytes", f"{first}, engine says {summary.first_chunk_bytes}", "160", both)
+    yield Row("first_chunk_bytes", f"{first}, engine: {summary.first_chunk_bytes}", "160", both)
     odd = sum(frame.size_bytes != FRAME_BYTES for frame in caller.frames)
     yield _row("frames that are not 160 bytes", odd, "0", lambda n: n == 0)
     problems = len(caller.violations) + len(caller.missed)

@@ -3,8 +3,8 @@
 Positions are bytes of one response's audio; an item is a stretch of them. What the caller heard is
 an estimate with two sources. The carrier plays back to back from arrival, so the times at which we
 sent give the latest position the caller can have reached. Echoed marks tell how far behind that
-the ear really is. The smallest lag seen in the call, less the round trip of a mark that waited for
-no audio, is the carrier's own delay.
+the ear really is: the smallest lag seen in the call, less the round trip of a mark that waited for
+no audio, is the carrier's own delay. A mark that is long overdue tells that it stands still.
 """
 
 from __future__ import annotations
@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 
 MAX_QUEUED_BYTES: Final = 600 * SAMPLE_RATE_HZ
 """Ten minutes, what Twilio itself would hold. Audio beyond is refused and counted."""
+
+OVERDUE_S: Final = 1.0
+"""A mark that is not echoed so long after it should have been was not played."""
+
+LOOK_AGAIN_S: Final = 0.2
 
 _SAMPLE_SLACK: Final = 0.01
 """Of a sample: times are floats, and rounding must not cost the sample that ends exactly now."""
@@ -150,6 +155,8 @@ class Playout:
         self._frames_since_mark = 0
         self._ordinal = 0
         self._round_trip_s: float | None = None
+        self._echoed_to = float("-inf")
+        self._look_again_at = float("-inf")
         self._carrier_delay_s: float | None = None
 
     # ---- questions
@@ -171,8 +178,10 @@ class Playout:
 
     @property
     def heard_at(self) -> float | None:
-        """When all that was sent will have been heard; None if it was."""
-        return self._plays_until + (self._carrier_delay_s or 0.0) if self._sent else None
+        """When all that was sent will have been heard, or to look again; None if it was."""
+        if not self._sent:
+            return None
+        return max(self._plays_until + (self._carrier_delay_s or 0.0), self._look_again_at)
 
     @property
     def in_limbo(self) -> bool:
@@ -289,6 +298,7 @@ class Playout:
             return
         self.counts.marks_heard += 1
         lag_s = max(now - mark.plays_at, 0.0)
+        self._echoed_to = max(self._echoed_to, mark.plays_at)
         if mark.ordinal == 0:
             self._round_trip_s = lag_s
             return
@@ -300,10 +310,28 @@ class Playout:
 
     # ---- heard and flush
 
+    def _stuck_at(self, now: float) -> float:
+        """From which point on nothing was heard, by our clock, although it should have been.
+
+        A carrier that echoes marks and is long overdue with one is not playing what it was sent:
+        the socket is behind, or the line is. Infinity if all is well, or marks never work.
+        """
+        if self._round_trip_s is None:
+            return float("inf")
+        overdue_s = self._round_trip_s + (self._carrier_delay_s or 0.0) + OVERDUE_S
+        for mark in self._marks.values():  # oldest first
+            if mark.clears == self._clears and mark.plays_at > self._echoed_to:
+                return mark.plays_at if mark.plays_at + overdue_s <= now else float("inf")
+        return float("inf")
+
     def settle(self, now: float) -> list[Track]:
         """Move what was heard by `now` off the ledger; returns the responses heard to their end."""
         delay_s = self._carrier_delay_s or 0.0
+        stuck_at = self._stuck_at(now)
         while self._sent and self._sent[0].plays_at + FRAME_S + delay_s <= now:
+            if self._sent[0].plays_at >= stuck_at:
+                self._look_again_at = now + LOOK_AGAIN_S
+                break
             frame = self._sent.popleft()
             frame.track.heard += len(frame.audio)
         over: list[Track] = []
@@ -333,6 +361,8 @@ class Playout:
     def _split_playing_frame(self, now: float) -> None:
         """Count the part of the frame now playing that was heard."""
         if not self._sent:
+            return
+        if self._sent[0].plays_at >= self._stuck_at(now):
             return
         frame = self._sent.popleft()
         played_s = now - (self._carrier_delay_s or 0.0) - frame.plays_at

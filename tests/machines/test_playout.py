@@ -662,7 +662,7 @@ def acquainted(carrier: Carrier) -> Playout:
     return playout
 
 
-@given(CARRIERS, GAPS_MS, st.integers(0, 1500), st.data())
+@given(CARRIERS, GAPS_MS, st.integers(0, 1000), st.data())  # later, a missing mark is overdue
 def test_heard_is_what_the_carrier_played_when_the_clear_came(
     carrier: Carrier, gaps_ms: list[int], flush_after_ms: int, data: st.DataObject
 ) -> None:
@@ -712,3 +712,28 @@ def test_without_echoes_heard_is_the_most_it_can_be(
     at_once.plays = [begin - carrier.delay_s for begin in carrier.plays]
     assert abs(track.heard - at_once.samples_heard(flush_at)) <= 1.001
     assert carrier.samples_heard(flush_at) - 1.001 <= track.heard <= playout.counts.sent_bytes
+
+
+def test_l3_a_carrier_that_stands_still_has_played_nothing() -> None:
+    """The socket is behind, or the line: by our clock alone three seconds would have been heard."""
+    playout = playing(200, mark_every=10)
+    playout.mark_echoed(playout.probe(0.0), 0.0)
+    marks = send(playout, 150)
+    playout.mark_echoed(marks[0], 0.020)
+    playout.mark_echoed(marks[1], 0.200)
+    assert playout.settle(3.0) == []
+    heard_at = playout.heard_at
+    assert heard_at is not None
+    assert heard_at > 3.0, "it is looked at again, and not at once"
+    (item,) = playout.flush(3.0)
+    assert item.heard_ms <= 420
+
+
+def test_an_echo_that_never_comes_is_forgiven_by_the_next_one() -> None:
+    """C-T 21: never."""
+    playout = playing(200, mark_every=10)
+    playout.mark_echoed(playout.probe(0.0), 0.0)
+    marks = send(playout, 150)
+    playout.mark_echoed(marks[-1], 3.0)
+    (item,) = playout.flush(3.0)
+    assert item.heard_ms >= 2800

@@ -11,9 +11,10 @@ from callengine.actors.call import Call, Setting, start_call
 from callengine.actors.dispatch import OwnThreads, Pool, Timers
 from callengine.agent import Agent
 from callengine.edges.carrier import CarrierSocket
+from callengine.edges.flow import Flow
 from callengine.edges.realtime import RealtimeSocket
 from callengine.errors import EdgeClosed, EngineStopped
-from callengine.logs import CallLog, stack_of
+from callengine.logs import CallLog, trace_of
 from callengine.messages import EndCause
 from callengine.settings import Settings
 
@@ -24,10 +25,6 @@ if TYPE_CHECKING:
 
     from callengine.edges.edge import Edge
     from callengine.summary import CallSummary
-
-FLOW_MESSAGES: Final = 64
-"""The reader waits for the actor after this many messages; TCP then holds the carrier back, and
-Twilio drops the caller's audio and says so (error 31930)."""
 
 END_TIMEOUT_S: Final = 5.0
 """The longest a call may take from the end of its socket to its summary."""
@@ -148,18 +145,15 @@ class CallEngine:
 
     @staticmethod
     def _read(edge: Edge, call: Call, log: Logger) -> None:
-        unhandled = 0
+        flow = Flow(call.flow)
         try:
             while True:
                 call.received(edge.receive())
-                unhandled += 1
-                if unhandled >= FLOW_MESSAGES:
-                    call.flow()
-                    unhandled = 0
+                flow.told()
         except EdgeClosed as closed:
             call.carrier_closed(closed.code, closed.reason)
         except Exception as error:  # noqa: BLE001 - a host's edge may raise anything
-            log.warning("socket failed", error=type(error).__name__, stack=stack_of(error))
+            log.warning("socket failed", **trace_of(error))
             call.carrier_closed(1006, type(error).__name__)
         except BaseException:
             call.end(EndCause.SHUTDOWN, "the thread that served the call was interrupted")

@@ -28,12 +28,15 @@ class CallLog:
         record["extra"]["call_sid"] = self.call_sid
 
 
-def stack_of(error: BaseException) -> str:
-    """Where an error was raised, line by line: what every record of an error carries.
+def trace_of(error: BaseException) -> dict[str, str]:
+    """What a record says of an error: its type, and where it was raised, line by line.
 
     Its text and the variables around it may hold what the caller said, and stay out.
     """
-    return "".join(traceback.format_tb(error.__traceback__))
+    return {
+        "error": type(error).__name__,
+        "stack": "".join(traceback.format_tb(error.__traceback__)),
+    }
 
 
 def configure_logging(level: str = "INFO") -> None:

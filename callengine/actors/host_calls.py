@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, ClassVar
 
 from callengine.actors.shell import Shell
-from callengine.logs import stack_of
+from callengine.logs import trace_of
 from callengine.messages import HostEvent, ToolCalled, ToolReturned
 from callengine.reports import HostCounts
 
@@ -68,8 +68,7 @@ class HostCalls(Shell):
 
     def _failed(self, what: str, error: BaseException) -> None:
         self._counts.context_errors += 1
-        kind, stack = type(error).__name__, stack_of(error)
-        self.log.warning("host code failed", what=what, error=kind, stack=stack)
+        self.log.warning("host code failed", what=what, **trace_of(error))
 
 
 def _arguments(call: ToolCalled) -> dict[str, object] | None:

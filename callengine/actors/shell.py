@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pykka
 
 from callengine.actors.dispatch import DispatchedActor, Dispatcher, tell
-from callengine.logs import stack_of
+from callengine.logs import trace_of
 from callengine.messages import ActorCrashed, DeadlineReached, ReportRequest
 
 if TYPE_CHECKING:
@@ -129,11 +129,11 @@ class Shell(DispatchedActor):
 
     def _die(self, error: BaseException) -> None:
         """Stop at once: a broken machine takes no more of what is waiting."""
-        name, kind = type(self).__name__, type(error).__name__
+        name = type(self).__name__
         if self.peers is not None:
-            tell(self.peers.supervisor, ActorCrashed(name, kind))
+            tell(self.peers.supervisor, ActorCrashed(name, type(error).__name__))
         self._stop()
-        self.log.error("actor crashed", actor=name, error=kind, stack=stack_of(error))
+        self.log.error("actor crashed", actor=name, **trace_of(error))
 
 
 FLOW_TIMEOUT_S = 10.0

@@ -9,7 +9,6 @@ from callengine.actors.dispatch import Dispatcher, tell
 from callengine.actors.realtime_bridge import RealtimeBridge
 from callengine.actors.shell import Peers, Report, Shell
 from callengine.machines.lifecycle import (
-    CLOSE_CODES,
     CloseSockets,
     CollectReports,
     Conclude,
@@ -125,7 +124,7 @@ class Supervisor(Shell):
         assert cause is not None, "a call that is over has a cause"
         # In case the one who should have done it is dead.
         self._model.close()
-        self._carrier.close(CLOSE_CODES.get(cause, 1000), cause)
+        self._carrier.close(self._life.close_code, cause)
         for ref in self._others():
             ref.stop(block=False)
         summary = summarise(

@@ -12,7 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from callengine.errors import EdgeClosed
-from callengine.logs import stack_of
+from callengine.logs import trace_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -135,7 +135,7 @@ class Outbox:
         except EdgeClosed:
             pass  # the reader of this socket tells
         except Exception as error:  # noqa: BLE001 - a host's edge may raise anything
-            self._log.warning("socket failed", error=type(error).__name__, stack=stack_of(error))
+            self._log.warning("socket failed", **trace_of(error))
             failed = True
         with self._changed:
             failed = failed and not self._closed
@@ -160,4 +160,4 @@ class Outbox:
         except EdgeClosed:
             pass  # it was closed before
         except Exception as error:  # noqa: BLE001 - a host's edge may raise anything
-            self._log.warning("socket failed", error=type(error).__name__, stack=stack_of(error))
+            self._log.warning("socket failed", **trace_of(error))

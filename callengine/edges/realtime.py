@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import websocket
 
+from callengine.edges.flow import Flow
 from callengine.edges.outbox import Outbox
 from callengine.errors import EdgeClosed
-from callengine.logs import stack_of
+from callengine.logs import trace_of
 from callengine.messages import EndCause, ModelAlive, ModelClosed, ModelConnected, ModelMessage
 
 if TYPE_CHECKING:
@@ -29,9 +30,6 @@ PING_AFTER_S: Final = 15.0
 
 MAX_MEDIA: Final = 500
 """Ten seconds of caller audio that the model has not read: the session is lost."""
-
-FLOW_MESSAGES: Final = 64
-"""The reader waits for the actor after this many messages; TCP then holds the model back."""
 
 REFUSALS: Final = {3000, 4000}
 """Close codes of a bad key and of the beta API shape."""
@@ -131,7 +129,7 @@ class RealtimeSocket:
         try:
             closed = self._connect() or self._read()
         except Exception as error:  # noqa: BLE001 - without a reader the call would be deaf
-            self._log.warning("socket failed", error=type(error).__name__, stack=stack_of(error))
+            self._log.warning("socket failed", **trace_of(error))
             closed = ModelClosed(EndCause.MODEL_LOST, f"the socket failed: {type(error).__name__}")
         self._ended.set()
         self._socket.shutdown()  # type: ignore[no-untyped-call]
@@ -162,7 +160,7 @@ class RealtimeSocket:
         return None
 
     def _read(self) -> ModelClosed:
-        unhandled = 0
+        flow = Flow(self._flow)
         while True:
             try:
                 opcode, frame = self._socket.recv_data_frame(control_frame=True)
@@ -178,10 +176,7 @@ class RealtimeSocket:
                 self._tell(ModelAlive())
             elif opcode in {websocket.ABNF.OPCODE_TEXT, websocket.ABNF.OPCODE_BINARY}:
                 self._tell(ModelMessage(frame.data))
-                unhandled += 1
-                if unhandled >= FLOW_MESSAGES:
-                    self._flow()
-                    unhandled = 0
+                flow.told()
 
     def _ping(self) -> None:
         with contextlib.suppress(websocket.WebSocketException, OSError):

@@ -101,6 +101,11 @@ class Lifecycle:
         self.detail = ""
         self._deadline: float | None = None
 
+    @property
+    def close_code(self) -> int:
+        """What the carrier's socket is closed with."""
+        return CLOSE_CODES.get(self.cause or EndCause.CRASHED, 1000)
+
     def next_deadline(self) -> float | None:
         """When draining or reporting has taken long enough."""
         return self._deadline
@@ -118,8 +123,7 @@ class Lifecycle:
         self._enter(TRANSITIONS[self.state, type(event)], now)
         if self.state is State.OVER:
             return [Conclude()]
-        code = CLOSE_CODES.get(self.cause or EndCause.CRASHED, 1000)
-        return [CloseSockets(code, str(self.cause)), CollectReports()]
+        return [CloseSockets(self.close_code, str(self.cause)), CollectReports()]
 
     def _blame(self, event: CallEnding | ActorCrashed) -> None:
         if isinstance(event, CallEnding):

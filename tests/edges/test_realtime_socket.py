@@ -17,6 +17,7 @@ from loguru import logger
 from websockets.sync.server import ServerConnection, serve
 
 from callengine.edges import realtime
+from callengine.edges.flow import FLOW_MESSAGES
 from callengine.edges.realtime import RealtimeSocket
 from callengine.messages import EndCause, ModelAlive, ModelClosed, ModelConnected, ModelMessage
 from callengine.testing import SimulatedRealtime, said
@@ -381,16 +382,16 @@ def test_messages_of_any_size_arrive_whole(size: int) -> None:
 
 def test_the_reader_lets_the_actor_catch_up() -> None:
     def handle(connection: ServerConnection) -> None:
-        for n in range(realtime.FLOW_MESSAGES * 3):
+        for n in range(FLOW_MESSAGES * 3):
             connection.send(str(n))
         list(connection)
 
     with talking(handle) as url:
         bridge = Bridge(url).connect()
         assert bridge.next() == ModelConnected()
-        got = [bridge.next() for _ in range(realtime.FLOW_MESSAGES * 3)]
+        got = [bridge.next() for _ in range(FLOW_MESSAGES * 3)]
         bridge.close()
-    assert got == [ModelMessage(str(n).encode()) for n in range(realtime.FLOW_MESSAGES * 3)]
+    assert got == [ModelMessage(str(n).encode()) for n in range(FLOW_MESSAGES * 3)]
     assert bridge.flows == 3
 
 

@@ -117,7 +117,7 @@ SIMULATORS_MAY_USE = {
 
 # Third-party module -> where alone it may be imported.
 THIRD_PARTY = {
-    "pykka": {"actors", "engine"},
+    "pykka": {"actors", "engine", "testing/held.py"},
     "loguru": {"actors", "edges", "engine", "logs", "testing"},
     "websocket": {"edges/realtime.py"},
     "websockets": {"edges/standalone.py", "testing", "testing/realtime/door.py"},

@@ -38,7 +38,9 @@ class Ear:
     def media(self, payload: bytes, now: float) -> None:
         """Queue audio; what exceeds ten minutes is dropped."""
         dropped_bytes = self._playout.queue(payload, now)
-        self._record.frames.append(ReceivedFrame(now, payload, dropped_bytes))
+        self._record.frames.append(
+            ReceivedFrame(now, payload, dropped_bytes, len(self._record.clears))
+        )
         if dropped_bytes:
             detail = f"{dropped_bytes} bytes dropped: more than {LIMIT_BYTES} bytes queued"
             self._record.violations.append(Violation(31931, detail, now))
@@ -46,7 +48,7 @@ class Ear:
     def mark(self, name: str, now: float) -> None:
         """Queue a mark."""
         self._playout.add_mark(len(self._record.marks), now)
-        self._record.marks.append(MarkSeen(name, now))
+        self._record.marks.append(MarkSeen(name, now, clears=len(self._record.clears)))
 
     def clear(self, now: float) -> list[str]:
         """Drop what is queued; returns all marks to echo at once, in order."""

@@ -43,11 +43,15 @@ class HeardSpan:
 
 @dataclass(frozen=True, slots=True)
 class ReceivedFrame:
-    """One valid `media` message. Of its payload, the last `dropped_bytes` exceeded ten minutes."""
+    """One valid `media` message. Of its payload, the last `dropped_bytes` exceeded ten minutes.
+
+    `clears` counts the `clear` messages that had come before it.
+    """
 
     at: float
     payload: bytes
     dropped_bytes: int = 0
+    clears: int = 0
 
     @property
     def size_bytes(self) -> int:
@@ -90,13 +94,14 @@ class MarkSeen:
     """A `mark` that arrived.
 
     `echoed_at` is None while it was not echoed; `cleared` says that a `clear` caused the echo, so
-    that the audio before the mark was not heard to its end.
+    that the audio before the mark was not heard to its end; `clears` counts those before the mark.
     """
 
     name: str
     received_at: float
     echoed_at: float | None = None
     cleared: bool = False
+    clears: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,195 @@
+"""What a call leaves behind to be judged: every frame, and where in which reply it belongs.
+
+Replies are made of quiet noise in which every few bytes occur once, so that each frame the caller
+received tells which response it is of and where in it it is from.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from random import Random
+from typing import TYPE_CHECKING, Final
+
+import pykka
+
+from callengine.audio.g711 import FRAME_BYTES, SAMPLE_RATE_HZ, SILENCE_BYTE
+from callengine.machines.transmission import FAREWELL, Outcome
+from callengine.testing.caller.caller import SimulatedCaller
+from callengine.testing.realtime.script import Reply, Speech
+from callengine.testing.realtime.server import SimulatedRealtime
+
+if TYPE_CHECKING:
+    from callengine.agent import Agent
+    from callengine.summary import BargeInEntry, CallSummary
+    from callengine.testing.caller.record import CallRecord, ReceivedFrame
+    from callengine.testing.realtime.record import Record, ResponseRecord
+    from callengine.testing.realtime.script import ToolCall
+    from callengine.testing.simulation import Simulation
+
+MAX_STEPS_AFTER_END: Final = 100
+"""Alarms that were set during a call and find nothing to do; more would be a life of its own."""
+
+_QUIET_CODES: Final = bytes([*range(0x60, 0x7F), *range(0xE0, 0xFF)])
+_TO_QUIET: Final = bytes(_QUIET_CODES[byte % len(_QUIET_CODES)] for byte in range(256))
+
+
+def noise(seconds: float, seed: int) -> bytes:
+    """Mu-law noise far below the level of a voice, without a byte of silence."""
+    return Random(seed).randbytes(round(seconds * SAMPLE_RATE_HZ)).translate(_TO_QUIET)
+
+
+def reply(seconds: float, seed: int, *calls: ToolCall, second_item_s: float = 0.0) -> Reply:
+    """A reply of that length that is like no other; maybe with a second spoken item."""
+    more = (Speech(noise(second_item_s, seed + 50_000), "And more."),) if second_item_s else ()
+    return Reply(noise(seconds, seed), "Some words of it.", calls, more)
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A frame the caller received: `size` bytes of a response from `offset` on, then padding."""
+
+    at: float
+    clears: int
+    """How many clears had come before it."""
+    response_id: str
+    offset: int
+    size: int
+
+    @property
+    def end(self) -> int:
+        """Where the audio behind it begins."""
+        return self.offset + self.size
+
+
+class UnknownAudio(AssertionError):  # noqa: N818 - named for what was heard
+    """The caller received audio that the model never sent."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """A call that is over. `latency_s` is the longest time a message took on either line."""
+
+    summary: CallSummary
+    caller: CallRecord
+    model: Record
+    latency_s: float
+    agent: Agent
+    leftovers: tuple[str, ...] = ()
+    """What went on although the call was over."""
+
+    @functools.cached_property
+    def audio(self) -> dict[str, bytes]:
+        """Response id -> all its audio that was sent; the farewell is one of our own."""
+        sent = {response.id: response.audio for response in self.model.responses}
+        return sent | ({FAREWELL: self.agent.farewell} if self.agent.farewell else {})
+
+    @property
+    def greeting_is_protected(self) -> bool:
+        """The caller may not interrupt the greeting."""
+        return bool(self.agent.greeting) and self.agent.greeting_protected
+
+    @functools.cached_property
+    def frames(self) -> list[Frame]:
+        """All frames, each found in the response it is of."""
+        frames: list[Frame] = []
+        last: Frame | None = None
+        for received in self.caller.frames:
+            last = self._placed(received, last)
+            frames.append(last)
+        return frames
+
+    def _placed(self, received: ReceivedFrame, last: Frame | None) -> Frame:
+        """Where it belongs: behind the one before it, if it could; a tail may be one byte."""
+        audio = received.payload.rstrip(SILENCE_BYTE)
+        if last is not None and self.audio[last.response_id].startswith(audio, last.end):
+            return Frame(received.at, received.clears, last.response_id, last.end, len(audio))
+        for response_id, sent in self.audio.items():
+            if (offset := sent.find(audio)) >= 0:
+                return Frame(received.at, received.clears, response_id, offset, len(audio))
+        raise UnknownAudio(f"at {received.at:.3f} the caller got a frame that is no response's")
+
+    @functools.cached_property
+    def heard(self) -> dict[str, list[range]]:
+        """Response id -> the stretches of its audio that were heard, in the order of hearing."""
+        left = [0] * (len(self.caller.clears) + 1)
+        for frame in self.frames:
+            left[frame.clears] += FRAME_BYTES
+        for number, clear in enumerate(self.caller.clears):
+            left[number] -= clear.dropped_bytes
+        left[-1] -= self.caller.unheard_bytes
+        heard: dict[str, list[range]] = {response_id: [] for response_id in self.audio}
+        for frame in self.frames:
+            size = min(frame.size, left[frame.clears])
+            left[frame.clears] -= min(FRAME_BYTES, left[frame.clears])
+            if size:
+                _append(heard[frame.response_id], range(frame.offset, frame.offset + size))
+        return heard
+
+    def heard_bytes(self, response_id: str, begin: int, end: int) -> int:
+        """How much was heard of the audio of a response between two positions."""
+        return sum(
+            max(min(stretch.stop, end) - max(stretch.start, begin), 0)
+            for stretch in self.heard[response_id]
+        )
+
+    def was_heard(self, response: ResponseRecord) -> bool:
+        """From its first sample to its last, each once."""
+        return self.heard[response.id] == [range(len(response.audio))]
+
+    @property
+    def interruptions(self) -> list[BargeInEntry]:
+        """The onsets that cleared the carrier, in order: the n-th is the n-th clear."""
+        executed = [entry for entry in self.summary.barge_ins if entry.barge_in is not None]
+        return sorted(executed, key=lambda entry: entry.barge_in or 0)
+
+    @functools.cached_property
+    def uninterrupted(self) -> list[ResponseRecord]:
+        """The responses that were spoken, that nobody cancelled and no barge-in touched."""
+        began = {frame.response_id for frame in self.frames}
+        return [
+            r
+            for r in self.model.responses
+            if r.id in began and r.status != "cancelled" and not self._is_cut(r)
+        ]
+
+    def _is_cut(self, response: ResponseRecord) -> bool:
+        """A clear came after it was made and before the next one was to be heard."""
+        later = {r.id for r in self.model.responses if r.number > response.number}
+        cuts = zip(self.interruptions, self.caller.clears, strict=True)
+        for number, (entry, clear) in enumerate(cuts, 1):
+            went_on = any(f.response_id in later for f in self.frames if f.clears < number)
+            made_before = (response.created_at or 0.0) < clear.at
+            if entry.outcome is not Outcome.RESUMED and made_before and not went_on:
+                return True
+        return False
+
+
+def _append(stretches: list[range], more: range) -> None:
+    if stretches and stretches[-1].stop == more.start:
+        more = range(stretches.pop().start, more.stop)
+    stretches.append(more)
+
+
+def hold(simulation: Simulation) -> Held:
+    """Hold a simulated call to its end."""
+    caller, model = simulation.caller, simulation.model
+    assert isinstance(caller, SimulatedCaller)
+    assert isinstance(model, SimulatedRealtime)
+    summary = simulation.run()
+    return Held(
+        summary,
+        caller.record,
+        model.record,
+        simulation.latency_s,
+        simulation.agent,
+        _leftovers(simulation),
+    )
+
+
+def _leftovers(simulation: Simulation) -> tuple[str, ...]:
+    actors = tuple(str(ref) for ref in pykka.ActorRegistry.get_all())
+    for _ in range(MAX_STEPS_AFTER_END):
+        if not simulation.stepper.step():
+            return actors
+    return (*actors, "the stepper has things to do")

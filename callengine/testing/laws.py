@@ -1,0 +1,292 @@
+"""The laws of a call, checked on what a caller and a simulated model recorded.
+
+Each law is a function that raises `LawBroken`. They look at what crossed the two lines and, where a
+law speaks of them, at the summary's own figures; never at the engine's insides.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from callengine.audio.g711 import BYTES_PER_MS, FRAME_BYTES, FRAME_MS, FRAME_S
+from callengine.machines.response import CANCEL_DEADLINE_S
+from callengine.machines.speech import CONFIRM_FRAMES
+from callengine.machines.transmission import FAREWELL, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from callengine.testing.held import Frame, Held
+    from callengine.testing.realtime.record import ItemRecord, ResponseRecord
+
+TRUNCATE_SLACK_MS: Final = 60
+"""How much less than was heard the model may be told was heard, beside the line's latency."""
+
+DEAD_AIR_S: Final = 12.0
+"""The longest silence after a turn of the caller, with all retries on the way to an answer."""
+
+_EPS: Final = 1e-6
+
+
+class LawBroken(AssertionError):  # noqa: N818 - it is broken, not in error
+    """What was seen, and where."""
+
+
+def nothing_of_an_interrupted_response_is_played_on(held: Held) -> None:
+    """After a clear no media of what it cleared, unless the interruption was taken back."""
+    for frame in held.frames:
+        for earlier in held.interruptions[: frame.clears]:
+            if earlier.response_id == frame.response_id and earlier.outcome is not Outcome.RESUMED:
+                raise LawBroken(
+                    f"{frame.response_id} goes on at {frame.at:.3f} after it was interrupted at"
+                    f" {earlier.decided_s:.3f} ({earlier.outcome})"
+                )
+
+
+def marks_carry_the_generation(held: Held) -> None:
+    """Every mark sent after a clear is of a newer generation than every one before."""
+    newest, clears = -1, 0
+    for mark in held.caller.marks:
+        generation = int(mark.name.split("-")[0].removeprefix("g"))
+        if generation < newest + (mark.clears > clears):
+            raise LawBroken(f"mark {mark.name} follows one of generation {newest}")
+        newest, clears = generation, mark.clears
+
+
+def truncates_tell_what_was_heard(held: Held) -> None:
+    """Never more than was received, about as much as was heard."""
+    for truncate in held.model.truncates:
+        if not truncate.accepted:
+            raise LawBroken(f"the server refused {truncate}")
+        response, item, begin = _item(held, truncate.item_id)
+        heard_ms = held.heard_bytes(response.id, begin, begin + len(item.audio)) / BYTES_PER_MS
+        least_ms = heard_ms - TRUNCATE_SLACK_MS - held.latency_s * 1000
+        most_ms = min(heard_ms + FRAME_MS, len(item.audio) / BYTES_PER_MS)
+        if not least_ms <= truncate.audio_end_ms <= most_ms:
+            raise LawBroken(f"{truncate}, but {heard_ms:.1f} ms were heard")
+
+
+def what_was_not_heard_is_truncated(held: Held) -> None:
+    """The model believes of no item that more of it was heard than was, once it matters."""
+    cut = {truncate.item_id for truncate in held.model.truncates}
+    for entry in held.interruptions:
+        if entry.outcome is not Outcome.ACTED or entry.response_id in {None, FAREWELL}:
+            continue
+        response = held.model.response(entry.response_id or "")
+        begin = 0
+        for item in response.items:
+            heard = held.heard_bytes(response.id, begin, begin + len(item.audio))
+            if heard + FRAME_BYTES < len(item.audio) and item.id not in cut:
+                raise LawBroken(f"of {item.id} only {heard / BYTES_PER_MS:.1f} ms were heard")
+            begin += len(item.audio)
+
+
+def cancels_name_their_response_and_are_resolved(held: Held) -> None:
+    """By id, and within the deadline, if the call lasts as long."""
+    for cancel in held.model.cancels:
+        if cancel.response_id is None:
+            raise LawBroken(f"the cancel at {cancel.at:.3f} names no response")
+    for entry in held.interruptions:
+        if entry.cancel_sent_s is None:
+            continue
+        resolved_s = entry.cancel_resolved_s
+        lasted_s = (held.summary.duration_s if resolved_s is None else resolved_s) - (
+            entry.cancel_sent_s
+        )
+        if lasted_s > CANCEL_DEADLINE_S + _EPS:
+            raise LawBroken(f"the cancel at {entry.cancel_sent_s:.3f} was open for {lasted_s:.3f}s")
+
+
+def creates_wait_for_the_slot(held: Held) -> None:
+    """A create leaves only while, as far as we can know, no response is under way."""
+    way_s = held.latency_s
+    for create in held.model.creates:
+        for response in held.model.responses:
+            if response.created_at is None or response.out_of_band:
+                continue
+            known_from = response.created_at + way_s
+            known_until = (response.done_at or float("inf")) - way_s
+            # It left between one latency and no time ago; what it knew is as uncertain.
+            if known_from + _EPS < create.at - way_s and create.at < known_until - _EPS:
+                raise LawBroken(f"a create came at {create.at:.3f} during {response.id}")
+
+
+def the_carrier_is_cleared_at_once(held: Held) -> None:
+    """Every interruption is a clear, which is there one latency after the decision."""
+    decided, clears = held.interruptions, held.caller.clears
+    if len(clears) > len(decided):
+        raise LawBroken(f"{len(clears)} clears, {len(decided)} interruptions")
+    for entry, clear in zip(decided, clears, strict=False):
+        if not entry.decided_s - _EPS <= clear.at <= entry.decided_s + held.latency_s + _EPS:
+            raise LawBroken(f"decided at {entry.decided_s:.3f}, cleared at {clear.at:.3f}")
+
+
+def what_is_audible_is_interrupted(held: Held) -> None:
+    """An onset is not taken for an ordinary turn while the caller hears the AI."""
+    confirm_s = CONFIRM_FRAMES * FRAME_S
+    for entry in held.summary.barge_ins:
+        if entry.outcome is not Outcome.UNOPPOSED:
+            continue
+        before = entry.decided_s - held.latency_s - FRAME_S
+        after = entry.decided_s + 2 * held.latency_s + confirm_s
+        for span in held.caller.heard:
+            if span.at < before and span.until > after:
+                raise LawBroken(f"the AI talked over the caller at {entry.decided_s:.3f}")
+
+
+def a_protected_greeting_is_heard(held: Held) -> None:
+    """From its first sample to its last, whatever the caller says."""
+    if not held.greeting_is_protected or not held.model.creates:
+        return
+    made = held.model.creates[0].response_id
+    for response in held.model.responses:
+        if response.id == made and response.audio and not held.was_heard(response):
+            raise LawBroken(f"of the greeting {held.heard[response.id]} was heard")
+
+
+def audio_is_conserved(held: Held) -> None:
+    """To the byte; whole frames; only tails are padded; in order, without hole or repeat."""
+    if held.summary.audio.balance_bytes != 0:
+        raise LawBroken(f"{held.summary.audio.balance_bytes} bytes are unaccounted for")
+    sizes = {frame.size_bytes for frame in held.caller.frames} - {FRAME_BYTES}
+    if sizes:
+        raise LawBroken(f"frames of {sizes} bytes")
+    before: Frame | None = None
+    for frame in held.frames:
+        if before is None or before.response_id != frame.response_id:
+            if frame.offset:
+                raise LawBroken(f"{frame.response_id} lacks its first {frame.offset} bytes")
+        elif before.clears == frame.clears:
+            if frame.offset != before.end:
+                raise LawBroken(f"{frame.response_id} jumps from {before.end} to {frame.offset}")
+            if before.size != FRAME_BYTES:
+                raise LawBroken(f"padding in the middle of {frame.response_id}")
+        before = frame
+
+
+def nothing_is_heard_twice_or_left_out(held: Held) -> None:
+    """What was heard of a response is its beginning, each sample once, also across a cough."""
+    for response_id, stretches in held.heard.items():
+        if stretches and (len(stretches) > 1 or stretches[0].start):
+            raise LawBroken(f"of {response_id} was heard: {stretches}")
+
+
+def whole_replies_are_heard(held: Held) -> None:
+    """An uninterrupted reply is heard from its first sample to its last."""
+    for response in held.uninterrupted:
+        if not held.was_heard(response):
+            told = f"{len(response.audio)} bytes were sent, {held.heard[response.id]} heard"
+            raise LawBroken(f"{response.id}: {told}")
+
+
+def replies_have_no_gaps(held: Held) -> None:
+    """An uninterrupted reply is heard in one piece."""
+    for response in held.uninterrupted:
+        if not any(response.audio in span.payload for span in held.caller.heard):
+            raise LawBroken(f"{response.id} was heard in pieces")
+
+
+def every_turn_is_answered(held: Held) -> None:
+    """What the caller said last has an answer, which is heard to its end."""
+    if not held.model.speech_stopped:
+        return
+    said_at = held.model.speech_stopped[-1].at
+    answers = [r for r in held.model.responses if (r.created_at or 0.0) >= said_at - _EPS]
+    if not any(r.audio and held.was_heard(r) for r in answers):
+        raise LawBroken(f"nothing was heard after {said_at:.3f}")
+
+
+def no_turn_meets_dead_air(held: Held) -> None:
+    """After a turn something is heard, or the caller speaks again, or the call ends; soon."""
+    closed_at = held.caller.closed.at if held.caller.closed else float("inf")
+    heard = [frame.at for frame in held.caller.frames]
+    spoke = [edge.at for edge in held.model.speech_started]
+    for turn in held.model.speech_stopped:
+        relief = min((at for at in (*heard, *spoke, closed_at) if at > turn.at), default=closed_at)
+        if relief - turn.at > DEAD_AIR_S + 2 * held.latency_s:
+            raise LawBroken(f"{relief - turn.at:.1f} s of silence after {turn.at:.3f}")
+
+
+def nothing_is_left(held: Held) -> None:
+    """No actor, and nothing that would keep the clock busy."""
+    if held.leftovers:
+        raise LawBroken(", ".join(held.leftovers))
+
+
+def counters_agree(held: Held) -> None:
+    """What the summary says is what the two simulators saw."""
+    summary, caller, model = held.summary, held.caller, held.model
+    seen = {
+        "tx_frames": len(caller.frames),
+        "clears": len(caller.clears),
+        "barge_in_events": len(caller.clears),
+        "marks": len(caller.marks),
+        "inbound_frames": caller.inbound_frames_sent,
+        "digits": len(caller.digits),
+        "audio_bytes": model.audio_bytes_sent,
+        "deltas": model.deltas_sent,
+        "cancels": len(model.cancels),
+        "creates": len(model.creates),
+        "truncates": len(model.truncates),
+        "appended": len(model.appended),
+        "errors": len(model.errors),
+    }
+    counted = {
+        "tx_frames": summary.tx_frames,
+        "clears": summary.transmission.clears,
+        "barge_in_events": summary.barge_in_events,
+        "marks": summary.playout.marks_sent,
+        "inbound_frames": summary.inbound.frames,
+        "digits": summary.inbound.dtmf_digits,
+        "audio_bytes": summary.conversation.audio_bytes,
+        "deltas": summary.conversation.audio_deltas,
+        "cancels": summary.response.cancels_sent,
+        "creates": summary.response.creates_sent,
+        "truncates": summary.conversation.truncates_sent,
+        "appended": summary.session.appended_bytes,
+        "errors": summary.conversation.errors.total(),
+    }
+    wrong = [
+        f"{name} {counted[name]}, seen {seen[name]}" for name in seen if counted[name] != seen[name]
+    ]
+    if wrong:
+        raise LawBroken("counted " + "; ".join(wrong))
+
+
+def the_carrier_had_nothing_to_complain_about(held: Held) -> None:
+    """Every message had one of Twilio's exact shapes, and the model read all it was sent."""
+    if held.caller.violations or held.model.unreadable or held.model.misread_bytes:
+        raise LawBroken(f"{held.caller.violations} {held.model.unreadable}")
+
+
+def _item(held: Held, item_id: str) -> tuple[ResponseRecord, ItemRecord, int]:
+    """An item, the response it is of, and where in it its audio begins."""
+    for response in held.model.responses:
+        begin = 0
+        for item in response.items:
+            if item.id == item_id:
+                return response, item, begin
+            begin += len(item.audio)
+    raise LawBroken(f"no response has an item {item_id}")
+
+
+ALWAYS: Final[Mapping[Callable[[Held], None], str]] = {
+    the_carrier_had_nothing_to_complain_about: "form",
+    nothing_of_an_interrupted_response_is_played_on: "L1",
+    marks_carry_the_generation: "L2",
+    truncates_tell_what_was_heard: "L3",
+    what_was_not_heard_is_truncated: "L3",
+    cancels_name_their_response_and_are_resolved: "L4",
+    creates_wait_for_the_slot: "L5",
+    what_is_audible_is_interrupted: "L6",
+    the_carrier_is_cleared_at_once: "L7",
+    a_protected_greeting_is_heard: "L9",
+    audio_is_conserved: "L11",
+    nothing_is_heard_twice_or_left_out: "L11",
+    whole_replies_are_heard: "L11",
+    nothing_is_left: "L12",
+    every_turn_is_answered: "L13",
+    no_turn_meets_dead_air: "L13",
+    counters_agree: "L15",
+}
+"""What holds in every call in which nothing breaks and the caller hangs up in a silence."""

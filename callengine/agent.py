@@ -49,7 +49,8 @@ class Agent:
     - `greeting`: instructions for the first words; None lets the caller speak first.
     - `greeting_protected`: nobody interrupts it, neither here nor at the model; what the caller
       says meanwhile is answered after it.
-    - `farewell`: mu-law audio, played before hanging up when the model is lost; none by default.
+    - `farewell`: mu-law audio, played before hanging up when the model, or the engine's side of
+      it, is lost; none by default.
     - `on_event`: told that the call began (with its `<Parameter>`s), what is said and what is
       dialled, on the thread of the tools: events wait while a tool runs.
     """

@@ -7,14 +7,14 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from callengine.actors.call import Call, Setting, start_call
+from callengine.actors.call import Call, Setting, failed_call, start_call
 from callengine.actors.dispatch import OwnThreads, Pool, Timers
 from callengine.agent import Agent
 from callengine.edges.carrier import CarrierSocket
 from callengine.edges.flow import Flow
 from callengine.edges.realtime import RealtimeSocket
 from callengine.errors import EdgeClosed, EngineStopped
-from callengine.logs import CallLog, trace_of
+from callengine.logs import CallLog, QuietLog, trace_of
 from callengine.messages import EndCause
 from callengine.settings import Settings
 
@@ -65,7 +65,7 @@ class _Live:
             call.end(cause, detail)
 
     def abandon(self) -> None:
-        with suppress(EdgeClosed):
+        with suppress(BaseException):  # whatever a host's edge raises, the others are stopped too
             self._edge.close(1001, "the engine is stopping")
         with self._lock:
             call = self._call
@@ -102,22 +102,11 @@ class CallEngine:
         """Hold one call over a socket that is already open; returns when the call is over.
 
         Raises EngineStopped when the engine was stopped or has no room, with the socket closed.
+        What goes wrong in the call itself is told in its summary.
         """
         live, setting = self._admit(edge)
-        log = setting.log.logger
-        model = RealtimeSocket(self.settings.model_address(), self.settings.openai_api_key, log)
         try:
-            carrier = CarrierSocket(edge, lambda: live.end(EndCause.CARRIER_STALLED), log)
-            call = start_call(
-                setting, self.settings, agent or self._agent, (carrier, model), live.conclude
-            )
-            live.begin(call)
-            self._read(edge, call, log)
-            if not live.over.wait(END_TIMEOUT_S):
-                carrier.close(1011, "abandoned")  # there is no supervisor left to do it
-                model.close()
-            carrier.join(END_TIMEOUT_S)
-            model.join(END_TIMEOUT_S)
+            self._hold(live, edge, setting, agent or self._agent)
         finally:
             with self._lock:
                 self._calls.discard(live)
@@ -125,13 +114,36 @@ class CallEngine:
             raise EngineStopped("the call's actors were stopped before its summary was made")
         return live.summary
 
+    def _hold(self, live: _Live, edge: Edge, setting: Setting, agent: Agent) -> None:
+        log = setting.log.logger
+        try:
+            model = RealtimeSocket(self.settings.model_address(), self.settings.openai_api_key, log)
+            carrier = CarrierSocket(edge, lambda: live.end(EndCause.CARRIER_STALLED), log)
+        except Exception as error:  # noqa: BLE001 - no thread to be had, for example
+            QuietLog(log).error("call could not begin", **trace_of(error))
+            with suppress(Exception):
+                edge.close(1011, EndCause.CRASHED)
+            told = f"no socket could be had: {type(error).__name__}"
+            live.conclude(failed_call(setting.media.now(), told))
+            return
+        call = start_call(setting, self.settings, agent, (carrier, model), live.conclude)
+        live.begin(call)
+        try:
+            self._read(edge, call, log)
+        finally:
+            if not live.over.wait(END_TIMEOUT_S):
+                carrier.close(1011, "abandoned")  # there is no supervisor left to do it
+                model.close()
+            carrier.join(END_TIMEOUT_S)
+            model.join(END_TIMEOUT_S)
+
     def _admit(self, edge: Edge) -> tuple[_Live, Setting]:
         with self._lock:
             if not self.full:
-                live = _Live(edge)
+                live, setting = _Live(edge), self._setting()
                 self._calls.add(live)
-                return live, self._setting()
-        with suppress(EdgeClosed):
+                return live, setting
+        with suppress(Exception):
             edge.close(1013, "no room for another call")
         raise EngineStopped("the engine is stopped, or holds max_calls calls already")
 
@@ -153,7 +165,7 @@ class CallEngine:
         except EdgeClosed as closed:
             call.carrier_closed(closed.code, closed.reason)
         except Exception as error:  # noqa: BLE001 - a host's edge may raise anything
-            log.warning("socket failed", **trace_of(error))
+            QuietLog(log).warning("socket failed", **trace_of(error))
             call.carrier_closed(1006, type(error).__name__)
         except BaseException:
             call.end(EndCause.SHUTDOWN, "the thread that served the call was interrupted")

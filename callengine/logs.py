@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import traceback
 from typing import TYPE_CHECKING
@@ -24,8 +25,36 @@ class CallLog:
         self.call_sid = "-"
         self.logger: Logger = logger.patch(self._stamp)
 
+    def name(self, call_sid: str) -> None:
+        """Records carry this from now on; the first one counts."""
+        if self.call_sid == "-":
+            self.call_sid = call_sid
+
     def _stamp(self, record: Record) -> None:
         record["extra"]["call_sid"] = self.call_sid
+
+
+class QuietLog:
+    """A log for those who must go on: if the host's sink fails, a record is lost, and no more."""
+
+    def __init__(self, log: Logger) -> None:
+        self._log = log.opt(depth=2)  # a record names who wrote it, not this module
+
+    def info(self, text: str, **values: object) -> None:
+        """Write a record of level INFO."""
+        self._write("INFO", text, values)
+
+    def warning(self, text: str, **values: object) -> None:
+        """Write a record of level WARNING."""
+        self._write("WARNING", text, values)
+
+    def error(self, text: str, **values: object) -> None:
+        """Write a record of level ERROR."""
+        self._write("ERROR", text, values)
+
+    def _write(self, level: str, text: str, values: dict[str, object]) -> None:
+        with contextlib.suppress(BaseException):
+            self._log.log(level, text, **values)
 
 
 def trace_of(error: BaseException) -> dict[str, str]:

@@ -313,6 +313,11 @@ class Refusal(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class StatesWanted:
+    """A new watchdog knows of no state: an owner tells again what it told last."""
+
+
+@dataclass(frozen=True, slots=True)
 class ResetRequest:
     """The watchdog asks the owner to reset, provided its state is still `if_version`."""
 
@@ -371,10 +376,25 @@ class CloseSocket:
 
 @dataclass(frozen=True, slots=True)
 class ActorCrashed:
-    """An actor died of an exception; the process and the other calls go on."""
+    """An actor's last words; the process and the other calls go on.
+
+    `counts` is what it had counted, None if it could not tell, or had told before. What it is told
+    from now on waits.
+    """
 
     actor: str
     error: str
+    counts: object = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class BeginAnew:
+    """An actor that crashed lives on with nothing of what it knew.
+
+    It takes `first`, then what has waited for it, in order, without the message that it died of.
+    """
+
+    first: tuple[object, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

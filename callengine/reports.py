@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
+from functools import reduce
+from typing import TYPE_CHECKING, Any, Final
 
 from callengine.machines.conversation import ConversationCounts
 from callengine.machines.playout import PlayoutCounts
@@ -10,6 +12,22 @@ from callengine.machines.response_terms import Cancel, ResponseCounts
 from callengine.machines.session import SessionCounts
 from callengine.machines.tools import ToolCounts
 from callengine.machines.transmission import Onset, TransmissionCounts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+GREATEST: Final = frozenset({"first_chunk_bytes", "max_lateness_ms"})
+"""Of these the greatest of an actor's lives counts; everything else is added up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Crash:
+    """An actor that died, when (monotonic seconds), of what, and whether it began anew."""
+
+    actor: str
+    error: str
+    at: float
+    restarted: bool
 
 
 @dataclass(slots=True)
@@ -41,3 +59,21 @@ class BridgeReport:
     response: ResponseCounts = field(default_factory=ResponseCounts)
     tools: ToolCounts = field(default_factory=ToolCounts)
     cancels: tuple[Cancel, ...] = ()
+
+
+def total(lives: Iterable[object]) -> object:
+    """What an actor counted in all its lives. None is of a life that told nothing."""
+    told = [counts for counts in lives if counts is not None]
+    return reduce(_add, told) if told else None
+
+
+def _add(one: Any, two: Any) -> Any:  # noqa: ANN401 - counts of any kind, both of the same
+    if not is_dataclass(one):
+        return one + two
+    added = {
+        each.name: (max if each.name in GREATEST else _add)(
+            getattr(one, each.name), getattr(two, each.name)
+        )
+        for each in fields(one)
+    }
+    return one.__class__(**added)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, TypeVar
 
 from callengine.machines.inbound import InboundCounts
 from callengine.machines.stall import StallCounts
-from callengine.reports import BridgeReport, HostCounts, PacerReport
+from callengine.reports import BridgeReport, Crash, HostCounts, PacerReport
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,8 +83,24 @@ class BargeInEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class CrashEntry:
+    """An actor of the call that died: when, in seconds since the call began, and of what.
+
+    `restarted` says that it began anew; if not, the call ended with it.
+    """
+
+    actor: str
+    error: str
+    at_s: float
+    restarted: bool
+
+
+@dataclass(frozen=True, slots=True)
 class CallSummary:
-    """One call. The first block is what a glance should show; the rest is by actor."""
+    """One call. The first block is what a glance should show; the rest is by actor.
+
+    `lost_messages` counts by actor what waited for one that died and did not begin anew.
+    """
 
     call_sid: str
     stream_sid: str
@@ -98,9 +114,12 @@ class CallSummary:
     barge_in_events: int
     stuck_recoveries: int
     context_errors: int
+    restarts: int
     audio: AudioConservation
     barge_ins: tuple[BargeInEntry, ...]
     late_at_s: tuple[float, ...]
+    crashes: tuple[CrashEntry, ...]
+    lost_messages: Mapping[str, int]
     inbound: InboundCounts
     transmission: TransmissionCounts
     playout: PlayoutCounts
@@ -124,7 +143,7 @@ class CallSummary:
         """The numbers for one log line: nothing that was said, no phone number."""
         names = (
             "end_cause duration_s first_chunk_bytes tx_frames tx_late_frames tx_schedule_resets"
-            " barge_in_events stuck_recoveries context_errors"
+            " barge_in_events stuck_recoveries context_errors restarts"
         )
         return {name: _plain(getattr(self, name)) for name in names.split()}
 
@@ -139,10 +158,12 @@ class CallFacts:
     end_detail: str
     began_at: float
     ended_at: float
+    crashes: tuple[Crash, ...] = ()
+    lost_messages: Mapping[str, int] = field(default_factory=dict)
 
 
 def summarise(facts: CallFacts, reports: Mapping[str, object]) -> CallSummary:
-    """Put together what the actors counted. One that died reports nothing and counts as zero."""
+    """Put together what the actors counted. One that could tell nothing counts as zero."""
     inbound = _report(reports, "TwilioIngress", InboundCounts)
     watchdog = _report(reports, "Watchdog", StallCounts)
     host = _report(reports, "HostCalls", HostCounts)
@@ -162,9 +183,15 @@ def summarise(facts: CallFacts, reports: Mapping[str, object]) -> CallSummary:
         barge_in_events=sent.barge_in_events,
         stuck_recoveries=sent.stuck_recoveries + bridge.response.stuck_recoveries,
         context_errors=host.context_errors,
+        restarts=sum(crash.restarted for crash in facts.crashes),
         audio=_conservation(pacer, bridge),
         barge_ins=_ledger(pacer, bridge, facts.began_at),
         late_at_s=tuple(round(at - facts.began_at, 4) for at in pacer.late_at),
+        crashes=tuple(
+            CrashEntry(each.actor, each.error, round(each.at - facts.began_at, 4), each.restarted)
+            for each in facts.crashes
+        ),
+        lost_messages=facts.lost_messages,
         inbound=inbound,
         transmission=sent,
         playout=pacer.playout,

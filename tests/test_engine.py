@@ -179,6 +179,7 @@ def test_a_whole_call() -> None:
     assert seen.closed[0] == 1000
 
 
+@pytest.mark.edge_case(86)
 def test_two_calls_at_once_have_nothing_of_each_other() -> None:
     clips = [speech.clip("caller_question_1")[:8_000], speech.clip("caller_question_3")[:8_000]]
     with house(model()) as open_house:
@@ -219,6 +220,7 @@ REFUSED = [
 ]
 
 
+@pytest.mark.edge_case(66)
 @pytest.mark.parametrize(("faults", "cause", "told"), REFUSED)
 def test_a_model_that_refuses(faults: tuple[Fault, ...], cause: EndCause, told: str) -> None:
     with house(model(*faults), Agent(farewell=FAREWELL)) as open_house:
@@ -231,6 +233,7 @@ def test_a_model_that_refuses(faults: tuple[Fault, ...], cause: EndCause, told: 
     assert summary.conversation.audio_bytes == 0
 
 
+@pytest.mark.edge_case(67)
 def test_a_wrong_key() -> None:
     check = refuse_beta_and_bad_keys("sk-right")
     with house(model(), check_request=check, openai_api_key="sk-wrong") as open_house:
@@ -243,6 +246,7 @@ def test_a_wrong_key() -> None:
     assert "sk-wrong" not in summary.to_json()
 
 
+@pytest.mark.edge_case(67)
 def test_a_model_that_is_not_there() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"ws://127.0.0.1:{listener.getsockname()[1]}/"
@@ -256,6 +260,7 @@ def test_a_model_that_is_not_there() -> None:
     assert lasted_s(record) < END_S
 
 
+@pytest.mark.edge_case(66, 74)
 @pytest.mark.parametrize(
     ("lost", "cause", "told"),
     [
@@ -289,6 +294,7 @@ def test_a_model_that_is_lost_while_it_speaks(
 # ---- the carrier
 
 
+@pytest.mark.edge_case(5, 29)
 @pytest.mark.parametrize(
     ("step", "cause", "code"),
     [
@@ -318,6 +324,7 @@ def test_the_carrier_ends_the_call_while_the_ai_speaks(
     assert summary.audio.balance_bytes == 0
 
 
+@pytest.mark.edge_case(29)
 def test_the_caller_hangs_up_before_the_model_is_there() -> None:
     opened = threading.Event()
 
@@ -367,6 +374,7 @@ def test_a_message_that_is_malformed_costs_itself_only(message: str | bytes, fau
     assert record.violations == []
 
 
+@pytest.mark.edge_case(2)
 def test_media_before_the_start_is_counted_and_harms_nothing() -> None:
     mark = '{"event":"mark","streamSid":"MZ0","mark":{"name":"x"}}'
     early = (media(b64encode(bytes(160)).decode()), mark)
@@ -380,6 +388,7 @@ def test_media_before_the_start_is_counted_and_harms_nothing() -> None:
     assert record.violations == []  # nothing was sent before there was a stream
 
 
+@pytest.mark.edge_case(4)
 def test_a_stop_before_the_start() -> None:
     with house(model()) as open_house:
         record = open_house.call(Wait(WAIT_S), before_start=[STOP], start_delay_s=WAIT_S)
@@ -388,6 +397,7 @@ def test_a_stop_before_the_start() -> None:
     assert lasted_s(record) < END_S
 
 
+@pytest.mark.edge_case(17)
 @pytest.mark.parametrize(
     "media_format",
     [{"encoding": "audio/l16"}, {"sampleRate": 16_000}, {"channels": 2}],
@@ -402,6 +412,7 @@ def test_a_stream_that_is_not_mu_law(media_format: dict[str, object]) -> None:
     assert lasted_s(record) < END_S
 
 
+@pytest.mark.edge_case(6)
 def test_a_second_start_ends_the_call() -> None:
     with house(model()) as open_house:
         record = open_house.call(WaitUntilHeard(WAIT_S), SendRaw(raw_start()), Wait(WAIT_S))
@@ -486,6 +497,7 @@ def test_a_tool_that_takes_its_time_delays_no_audio() -> None:
     assert heard(caller.record).startswith(GREETING[:-160])
 
 
+@pytest.mark.edge_case(29, 51)
 def test_the_caller_hangs_up_while_a_tool_is_running() -> None:
     running, release = threading.Event(), threading.Event()
 
@@ -512,6 +524,7 @@ def test_the_caller_hangs_up_while_a_tool_is_running() -> None:
 # ---- stopping
 
 
+@pytest.mark.edge_case(84)
 def test_stopping_the_engine_ends_every_call_politely() -> None:
     with house(model()) as open_house:
         callers = [SimulatedCaller([Wait(WAIT_S)], seed=seed) for seed in range(3)]
@@ -621,6 +634,7 @@ def test_an_oversized_message_from_an_edge_that_lets_it_pass(model_url: str) -> 
     assert edge.closes == [(1009, "oversize_message")]
 
 
+@pytest.mark.edge_case(84)
 @pytest.mark.parametrize("error", [EdgeClosed(1006), OSError("broken"), ZeroDivisionError()])
 def test_whatever_an_edge_raises_the_call_ends(model_url: str, error: Exception) -> None:
     edge = HostEdge(raw_start(), error)
@@ -637,6 +651,7 @@ def test_an_edge_that_cannot_send_is_not_left_in_silence(model_url: str) -> None
     assert len(edge.closes) == 1
 
 
+@pytest.mark.edge_case(84)
 def test_a_serving_thread_that_is_interrupted_takes_its_call_along(model_url: str) -> None:
     edge = HostEdge(raw_start(), KeyboardInterrupt())
     with (

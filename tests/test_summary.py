@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields, replace
-from typing import Any
+from collections import Counter
+from dataclasses import fields, is_dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
@@ -15,8 +16,11 @@ from callengine.machines.response import Cancel, ResponseCounts, Settlement
 from callengine.machines.stall import StallCounts
 from callengine.machines.transmission import Onset, Outcome, TransmissionCounts
 from callengine.messages import EndCause, HeardItem
-from callengine.reports import BridgeReport, HostCounts, PacerReport
+from callengine.reports import GREATEST, BridgeReport, Crash, HostCounts, PacerReport, total
 from callengine.summary import AudioConservation, CallFacts, CallSummary, summarise
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 FACTS = CallFacts("CA1", "MZ1", EndCause.CALLER_HUNG_UP, "stop +15550100", 100.0, 161.5)
 
@@ -82,6 +86,7 @@ def test_the_glance() -> None:
         "barge_in_events": 1,
         "stuck_recoveries": 3,
         "context_errors": 5,
+        "restarts": 0,
     }
     assert (summary.call_sid, summary.stream_sid, summary.end_detail) == (
         "CA1",
@@ -137,6 +142,59 @@ def test_l11_a_byte_that_is_missing_anywhere_shows_in_the_balance(name: str) -> 
     audio = summarise(FACTS, REPORTS).audio
     changed = replace(audio, **{name: getattr(audio, name) + 1})
     assert changed.balance_bytes == (1 if name == "received_bytes" else -1)
+
+
+def test_crashes_are_told_with_their_time_and_those_that_were_survived_are_counted() -> None:
+    crashes = (
+        Crash("VADDetector", "ValueError", 110.5, restarted=True),
+        Crash("TxPacer", "MemoryError", 111.00004, restarted=True),
+        Crash("TxPacer", "SystemExit", 112.0, restarted=False),
+    )
+    summary = summarise(replace(FACTS, crashes=crashes, lost_messages={"TxPacer": 7}), REPORTS)
+    assert summary.restarts == 2
+    told: dict[str, Any] = summary.to_dict()
+    assert told["crashes"] == [
+        {"actor": "VADDetector", "error": "ValueError", "at_s": 10.5, "restarted": True},
+        {"actor": "TxPacer", "error": "MemoryError", "at_s": 11.0, "restarted": True},
+        {"actor": "TxPacer", "error": "SystemExit", "at_s": 12.0, "restarted": False},
+    ]
+    assert told["lost_messages"] == {"TxPacer": 7}
+
+
+def leaves(counts: object, name: str = "") -> Iterator[tuple[str, object]]:
+    """The counters in a report, however deep."""
+    if is_dataclass(counts) and not isinstance(counts, type):
+        for each in fields(counts):
+            yield from leaves(getattr(counts, each.name), each.name)
+    else:
+        yield name, counts
+
+
+@pytest.mark.parametrize("actor", REPORTS)
+def test_l15_the_lives_of_an_actor_add_up(actor: str) -> None:
+    counts = REPORTS[actor]
+    for (name, one), (_, two) in zip(leaves(counts), leaves(total([counts, counts])), strict=True):
+        if name in GREATEST:
+            assert two == one
+        elif isinstance(one, Counter):
+            assert two == one + one
+        else:
+            assert type(one) in {int, tuple}, f"what is the sum of two {name}?"
+            assert two == one + one  # type: ignore[operator]
+
+
+def test_l15_errors_of_two_lives_add_up_by_name_and_nothing_is_changed() -> None:
+    one, two = InboundCounts(frames=3), InboundCounts(frames=4)
+    one.malformed.update(a=1, b=1)
+    two.malformed.update(b=2, c=1)
+    added = total([one, None, two])
+    assert added == InboundCounts(frames=7, malformed=Counter(a=1, b=3, c=1))
+    assert (one.frames, one.malformed) == (3, Counter(a=1, b=1))
+
+
+@pytest.mark.parametrize("lives", [[], [None], [None, None]])
+def test_lives_that_told_nothing_are_nothing(lives: list[object]) -> None:
+    assert total(lives) is None
 
 
 @pytest.mark.parametrize("missing", REPORTS)

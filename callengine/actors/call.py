@@ -1,12 +1,13 @@
-"""Puts one call together: seven actors, wired to each other and to the two sockets."""
+"""Puts one call together: seven actors, wired to each other and to the two sockets.
+
+A call that cannot be put together is taken apart again, and has a summary all the same.
+"""
 
 from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
-
-import pykka
 
 from callengine.actors.dispatch import Dispatcher, tell
 from callengine.actors.host_calls import HostCalls
@@ -18,18 +19,20 @@ from callengine.actors.tx_pacer import CarrierLink, TxPacer
 from callengine.actors.vad_detector import VADDetector
 from callengine.actors.watchdog import Watchdog
 from callengine.audio.level import LevelDetector
+from callengine.logs import QuietLog, trace_of
 from callengine.machines.conversation import Conversation
+from callengine.machines.lifecycle import CLOSE_CODES
 from callengine.machines.playout import FRAMES_PER_MARK
 from callengine.machines.transmission import Transmission
 from callengine.messages import CallEnding, CarrierClosed, CarrierMessage, EndCause
+from callengine.summary import CallFacts, CallSummary, summarise
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from callengine.agent import Agent
     from callengine.logs import CallLog
     from callengine.settings import Settings
-    from callengine.summary import CallSummary
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,32 +45,38 @@ class Setting:
 
 
 class Call:
-    """One call from the outside: what came off the carrier's socket goes in here."""
+    """One call from the outside: what came off the carrier's socket goes in here.
 
-    def __init__(self, peers: Peers) -> None:
+    A call that could not begin has no actors, and nothing comes of what it is told.
+    """
+
+    def __init__(self, peers: Peers | None) -> None:
         self._peers = peers
 
     def received(self, message: str | bytes) -> None:
         """Tell what the carrier sent."""
-        tell(self._peers.ingress, CarrierMessage(message))
+        if self._peers is not None:
+            tell(self._peers.ingress, CarrierMessage(message))
 
     def carrier_closed(self, code: int, reason: str) -> None:
         """Tell that the carrier's socket is gone."""
-        tell(self._peers.ingress, CarrierClosed(code, reason))
+        if self._peers is not None:
+            tell(self._peers.ingress, CarrierClosed(code, reason))
 
     def end(self, cause: EndCause, detail: str = "") -> None:
         """Ask for the end of the call."""
-        tell(self._peers.supervisor, CallEnding(cause, detail))
+        if self._peers is not None:
+            tell(self._peers.supervisor, CallEnding(cause, detail))
 
     def abandon(self) -> None:
         """Stop the actors of a call that has no time to end."""
-        for each in fields(Peers):
-            with suppress(pykka.ActorDeadError):
-                getattr(self._peers, each.name).stop(block=False)
+        if self._peers is not None:
+            _stop(getattr(self._peers, each.name) for each in fields(Peers))
 
     def flow(self) -> None:
         """For the socket's reader: wait until what was received so far has been handled."""
-        wait_until_handled(self._peers.ingress)
+        if self._peers is not None:
+            wait_until_handled(self._peers.ingress)
 
 
 def start_call(
@@ -77,14 +86,50 @@ def start_call(
     links: tuple[CarrierLink, ModelLink],
     conclude: Callable[[CallSummary], None],
 ) -> Call:
-    """Start the actors of a call. `conclude` gets the summary, once, on an actor's thread."""
+    """Start the actors of a call. `conclude` gets the summary, once, on an actor's thread.
+
+    If one of them cannot start, nothing of the call is left: those that did are stopped, the links
+    closed, and `conclude` has a summary without counts when this returns. An error that is meant
+    for the calling thread and not for the call, such as KeyboardInterrupt, is raised then.
+    """
+    starts = _starts(setting, settings, agent, links, conclude)
+    actors: dict[str, Ref] = {}
+    name = ""
+    try:
+        for name, start in starts.items():
+            actors[name] = start()
+        peers = Peers(**actors)
+        for ref in actors.values():
+            tell(ref, peers)
+    except BaseException as error:
+        QuietLog(setting.log.logger).error("call could not begin", actor=name, **trace_of(error))
+        _stop(actors.values())
+        told = f"{name} could not start: {type(error).__name__}"
+        _give_up(failed_call(setting.media.now(), told), links, conclude)
+        if not isinstance(error, Exception | SystemExit):
+            raise
+        return Call(None)
+    return Call(peers)
+
+
+def _starts(
+    setting: Setting,
+    settings: Settings,
+    agent: Agent,
+    links: tuple[CarrierLink, ModelLink],
+    conclude: Callable[[CallSummary], None],
+) -> dict[str, Callable[[], Ref]]:
+    """How each actor is started. The supervisor comes first: it hears of the others' deaths."""
     carrier, model = links
     media, log = setting.media, setting.log.logger
-    transmission = Transmission(
-        lead_s=settings.lead_ms / 1000,
-        mark_every_frames=FRAMES_PER_MARK,
-        false_trigger_s=settings.false_trigger_ms / 1000,
-    )
+
+    def transmit(generation: int) -> Transmission:
+        return Transmission(
+            lead_s=settings.lead_ms / 1000,
+            mark_every_frames=FRAMES_PER_MARK,
+            false_trigger_s=settings.false_trigger_ms / 1000,
+            generation=generation,
+        )
 
     def converse(now: float) -> Conversation:
         return Conversation(
@@ -94,20 +139,41 @@ def start_call(
             now=now,
         )
 
-    actors: dict[str, Ref] = {
-        "ingress": TwilioIngress.start(media, log),
-        "detector": VADDetector.start(
+    return {
+        "supervisor": lambda: Supervisor.start(
+            media, log, (carrier, model), agent.farewell, conclude
+        ),
+        "ingress": lambda: TwilioIngress.start(media, setting.log),
+        "detector": lambda: VADDetector.start(
             media, log, LevelDetector(settings.onset_rms), onset_frames=settings.onset_frames
         ),
-        "pacer": TxPacer.start(media, log, carrier, transmission),
-        "bridge": RealtimeBridge.start(media, log, model, converse),
-        "watchdog": Watchdog.start(media, log),
-        "host_calls": HostCalls.start(setting.blocking, log, agent),
-        "supervisor": Supervisor.start(
-            media, setting.log, (carrier, model), agent.farewell, conclude
-        ),
+        "pacer": lambda: TxPacer.start(media, log, carrier, transmit),
+        "bridge": lambda: RealtimeBridge.start(media, log, model, converse),
+        "watchdog": lambda: Watchdog.start(media, log),
+        "host_calls": lambda: HostCalls.start(setting.blocking, log, agent),
     }
-    peers = Peers(**actors)
-    for each in fields(Peers):
-        tell(actors[each.name], peers)
-    return Call(peers)
+
+
+def _stop(actors: Iterable[Ref]) -> None:
+    for ref in actors:
+        ref.stop(block=False)
+
+
+def failed_call(now: float, told: str) -> CallSummary:
+    """The summary of a call that could not begin."""
+    return summarise(CallFacts("", "", EndCause.CRASHED, told, now, now), {})
+
+
+def _give_up(
+    summary: CallSummary,
+    links: tuple[CarrierLink, ModelLink],
+    conclude: Callable[[CallSummary], None],
+) -> None:
+    """Do what a supervisor would do at the end; whatever fails, the rest is done."""
+    carrier, model = links
+    with suppress(BaseException):
+        model.close()
+    with suppress(BaseException):
+        carrier.close(CLOSE_CODES[summary.end_cause], summary.end_cause)
+    with suppress(BaseException):
+        conclude(summary)

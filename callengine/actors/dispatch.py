@@ -1,9 +1,9 @@
 """How actors get a thread. Three ways, one kind of actor, which cannot tell them apart.
 
 `Pool` runs every mailbox on a few shared workers, a batch of messages at a time: for actors that
-never wait. `OwnThreads` gives each actor a thread: for actors that may block. `Stepper` runs one
-message at a time on the caller's thread under a clock that only moves when told, in an order drawn
-from a seed: for tests.
+never wait. `OwnThreads` gives each actor a thread: for actors that may block. For tests `Stepper`
+(`stepper.py`) runs one message at a time on the caller's thread, under a clock that only moves when
+told.
 
 All three plug into pykka where it provides for new actor types, and run pykka's own actor loop:
 the mailbox ends a turn of that loop by raising out of `get`. So `tell`, `ask`, `stop`, the registry
@@ -16,9 +16,9 @@ import contextlib
 import heapq
 import itertools
 import queue
-import random
 import threading
 import time
+import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -152,7 +152,12 @@ class DispatchedActor(pykka.Actor):
     def _start_actor_loop(self) -> None:
         if isinstance(self.actor_inbox, Mailbox):
             self.actor_inbox.actor = self
-        self.dispatcher.start(self)
+        try:
+            self.dispatcher.start(self)
+        except BaseException:
+            pykka.ActorRegistry.unregister(self.actor_ref)
+            self.actor_stopped.set()
+            raise
 
     def run_turn(self) -> bool:
         """Run pykka's loop until the mailbox ends the turn; False once the actor has stopped."""
@@ -164,10 +169,10 @@ class DispatchedActor(pykka.Actor):
 
 
 class Timers:
-    """One thread that tells actors when their time has come."""
+    """One thread that tells actors when their time has come. It keeps no dead actor alive."""
 
     def __init__(self) -> None:
-        self._due: list[tuple[float, int, pykka.ActorRef[Any], object]] = []
+        self._due: list[tuple[float, int, weakref.ref[pykka.ActorRef[Any]], object]] = []
         self._order = itertools.count()
         self._changed = threading.Condition()
         self._stopped = False
@@ -177,7 +182,7 @@ class Timers:
     def tell_at(self, when: float, ref: pykka.ActorRef[Any], message: object) -> None:
         """See `Dispatcher.tell_at`."""
         with self._changed:
-            heapq.heappush(self._due, (when, next(self._order), ref, message))
+            heapq.heappush(self._due, (when, next(self._order), weakref.ref(ref), message))
             if self._due[0][0] == when:
                 self._changed.notify()
 
@@ -197,7 +202,9 @@ class Timers:
                 if self._stopped:
                     return
                 _, _, ref, message = heapq.heappop(self._due)
-            tell(ref, message)
+            actor = ref()
+            if actor is not None:
+                tell(actor, message)
 
     def _wait_s(self) -> float | None:
         return max(self._due[0][0] - time.monotonic(), 0) if self._due else None
@@ -275,7 +282,11 @@ class OwnThreads(_WallClock):
         name = f"callengine-{type(actor).__name__}-{next(self._count)}"
         thread = threading.Thread(target=self._run, args=(actor,), name=name, daemon=True)
         self._threads.add(thread)
-        thread.start()
+        try:
+            thread.start()
+        except BaseException:
+            self._threads.discard(thread)
+            raise
 
     def stop(self, timeout_s: float) -> None:
         """Wait for the actors that were stopped; one that is blocked for longer is left alone."""
@@ -286,90 +297,6 @@ class OwnThreads(_WallClock):
     def _run(self, actor: DispatchedActor) -> None:
         actor._actor_loop()  # noqa: SLF001 - what pykka's own actor types run in their threads
         self._threads.discard(threading.current_thread())
-
-
-class Stepper:
-    """Actors, and anything else that takes time, one step at a time on the caller's thread.
-
-    Which of the waiting mailboxes is next is drawn from the seed; within one mailbox the order is
-    that of sending, which is what pykka promises. The clock moves only when nothing is waiting.
-    """
-
-    def __init__(self, seed: int = 0) -> None:
-        self.random = random.Random(seed)  # noqa: S311 - an order that can be repeated
-        self._now = 0.0
-        self._ready: list[Mailbox] = []
-        self._due: list[tuple[float, int, Callable[[], None]]] = []
-        self._order = itertools.count()
-
-    def now(self) -> float:
-        """Virtual seconds since the stepper was made."""
-        return self._now
-
-    @property
-    def alarms(self) -> int:
-        """How many things wait for their time."""
-        return len(self._due)
-
-    def tell_at(self, when: float, ref: pykka.ActorRef[Any], message: object) -> None:
-        """See `Dispatcher.tell_at`."""
-        self.call_at(when, lambda: tell(ref, message))
-
-    def call_at(self, when: float, do: Callable[[], None]) -> None:
-        """Do something when the time has come."""
-        heapq.heappush(self._due, (when, next(self._order), do))
-
-    def mailbox(self) -> Mailbox:
-        """See `Dispatcher.mailbox`."""
-        return _SteppedMailbox(self._ready.append, self.step)
-
-    def start(self, actor: DispatchedActor) -> None:
-        """A stepped actor runs when it has a message."""
-
-    def step(self) -> bool:
-        """Let one actor handle one message, or move the clock; False if nothing is left to do."""
-        if self._ready:
-            mailbox = self._ready.pop(self.random.randrange(len(self._ready)))
-            if mailbox.run_turn(1):
-                self._ready.append(mailbox)
-            return True
-        return self._move_clock(float("inf"))
-
-    def run(self, until: float) -> None:
-        """Step until nothing is left to do before `until`, then set the clock to it."""
-        while self._ready or (self._due and self._due[0][0] <= until):
-            if self._ready:
-                self.step()
-            else:
-                self._move_clock(until)
-        self._now = max(self._now, until)
-
-    def settle(self) -> None:
-        """Step until no message is waiting; time stands still."""
-        while self._ready:
-            self.step()
-
-    def _move_clock(self, until: float) -> bool:
-        if not self._due or self._due[0][0] > until:
-            return False
-        when, _, do = heapq.heappop(self._due)
-        self._now = max(self._now, when)
-        do()
-        return True
-
-
-class _SteppedMailbox(Mailbox):
-    """A mailbox whose senders may wait for an answer by stepping."""
-
-    def __init__(self, wake: Callable[[Mailbox], None], step: Callable[[], bool]) -> None:
-        super().__init__(wake)
-        self._step = step
-
-    def put(self, envelope: Envelope[Any]) -> None:
-        """Leave a message."""
-        if isinstance(envelope.reply_to, Reply):
-            envelope.reply_to.drive = self._step
-        super().put(envelope)
 
 
 def tell(ref: pykka.ActorRef[Any], message: object) -> None:

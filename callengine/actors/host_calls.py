@@ -32,7 +32,17 @@ class HostCalls(Shell):
         super().__init__(dispatcher, log)
         self._agent = agent
         self._functions = {tool.name: tool.function for tool in agent.tools}
+        self.renew()
+
+    def renew(self) -> None:
+        """See `Shell.renew`."""
         self._counts = HostCounts()
+
+    def bequeath(self, message: object) -> Iterable[object]:
+        """See `Shell.bequeath`: the model waits for every tool."""
+        if isinstance(message, ToolCalled):
+            return [ToolReturned(message.call_id, json.dumps({"error": "the tool was lost"}))]
+        return []
 
     def handle(self, message: ToolCalled | HostEvent, now: float) -> Iterable[object]:  # noqa: ARG002
         """See `Shell.handle`."""
@@ -75,6 +85,6 @@ def _arguments(call: ToolCalled) -> dict[str, object] | None:
     """What the model wrote, if it can be used: that it cannot is no fault of the host."""
     try:
         arguments = json.loads(call.arguments or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return arguments if isinstance(arguments, dict) else None

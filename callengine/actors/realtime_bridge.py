@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from callengine.actors.dispatch import Dispatcher, tell
 from callengine.actors.shell import Shell, wait_until_handled
 from callengine.machines.conversation import Conversation, SendFunctionOutput
+from callengine.machines.presence import SendProbe
 from callengine.machines.response_terms import SendCancel, SendCreate
 from callengine.machines.session import (
     SendAppend,
@@ -40,6 +41,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from loguru import Logger
+
+
+MAX_KINDS_LOGGED = 32
+"""Kinds of events not understood that a call logs, the first of each. All of them are counted."""
 
 
 class ModelLink(Protocol):
@@ -88,6 +93,7 @@ class RealtimeBridge(Shell):
         self._link = link
         self._converse = converse
         self._conversation: Conversation | None = None
+        self._logged: set[str] = set()
 
     def handle(self, message: Any, now: float) -> Iterable[object]:  # noqa: ANN401
         """See `Shell.handle`."""
@@ -104,9 +110,19 @@ class RealtimeBridge(Shell):
         if isinstance(message, ModelMessage):
             event = realtime_server.decode(message.message)
             if isinstance(event, Unknown | Malformed):
-                self.log.warning("model event not understood", event=repr(event))
+                self._log_once(repr(event))
             return self._conversation.handle(event, now)
         return self._conversation.handle(message, now)
+
+    def bequeath(self, message: object) -> Iterable[object]:  # noqa: ARG002
+        """See `Shell.bequeath`: nobody else closes the model's socket while the call goes on."""
+        self._link.close()
+        return []
+
+    def _log_once(self, event: str) -> None:
+        if event not in self._logged and len(self._logged) < MAX_KINDS_LOGGED:
+            self._logged.add(event)
+            self.log.warning("model event not understood", event=event)
 
     def _begin(self, now: float) -> None:
         self._conversation = self._converse(now)
@@ -146,6 +162,8 @@ class RealtimeBridge(Shell):
                         event_id, config.vad, interrupt_response=interrupts
                     )
                 )
+            case SendProbe(event_id):
+                self._link.send(encode.encode_session_query(event_id))
             case SendFunctionOutput(call_id, output):
                 event_id = f"output-{call_id}"
                 self._link.send(encode.encode_function_output(event_id, call_id, output))

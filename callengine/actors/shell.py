@@ -1,21 +1,32 @@
 """The actor around a machine: feed it messages and time, do what it says, wake it when due.
 
 A shell has no opinions. It turns its own death into a message, so that pykka, which stops every
-actor of the process on a `BaseException`, never hears of it.
+actor of the process on a `BaseException`, never hears of it. A dead shell keeps its place and its
+mailbox: what comes waits until the supervisor lets it begin anew, or the call is over.
 """
 
 from __future__ import annotations
 
 import contextlib
 import copy
+from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import pykka
 
 from callengine.actors.dispatch import DispatchedActor, Dispatcher, tell
-from callengine.logs import trace_of
-from callengine.messages import ActorCrashed, DeadlineReached, ReportRequest
+from callengine.logs import QuietLog, trace_of
+from callengine.messages import (
+    ActorCrashed,
+    BeginAnew,
+    DeadlineReached,
+    Owner,
+    ReportRequest,
+    ResetRequest,
+    StateChanged,
+    StatesWanted,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -23,6 +34,9 @@ if TYPE_CHECKING:
     from loguru import Logger
 
 Ref = pykka.ActorRef[Any]
+
+MAX_HELD: Final = 4096
+"""Messages that wait for a dead actor. Beyond, the newest is dropped and counted as lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +59,11 @@ class Barrier:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What an actor counted, by the end of the call."""
+    """What an actor counted by the end of the call, and how many messages found it dead."""
 
     actor: str
     counts: object
+    lost_messages: int = 0
 
 
 class Shell(DispatchedActor):
@@ -59,9 +74,12 @@ class Shell(DispatchedActor):
 
     def __init__(self, dispatcher: Dispatcher, log: Logger) -> None:
         super().__init__(dispatcher)
-        self.log = log
+        self.log = QuietLog(log)
         self.peers: Peers | None = None
         self._armed_for = float("inf")
+        self._states: dict[Owner, StateChanged] = {}  # told last
+        self._held: deque[object] | None = None  # while dead
+        self._lost_messages = 0
 
     # ---- for subclasses
 
@@ -81,6 +99,13 @@ class Shell(DispatchedActor):
         """What this actor counted."""
         return None
 
+    def renew(self) -> None:
+        """Make everything anew that a crash may have broken."""
+
+    def bequeath(self, message: Any) -> Iterable[object]:  # noqa: ANN401, ARG002
+        """Actions to take when `message` has killed this actor: what others would wait for."""
+        return ()
+
     # ---- the life of a message
 
     def on_receive(self, message: object) -> None:
@@ -88,7 +113,8 @@ class Shell(DispatchedActor):
         try:
             self._receive(message)
         except BaseException as error:  # noqa: BLE001 - beyond here it would stop every call
-            self._die(error)
+            with contextlib.suppress(BaseException):
+                self._die(error, message)
 
     def _receive(self, message: object) -> None:
         match message:
@@ -96,18 +122,29 @@ class Shell(DispatchedActor):
                 return
             case Peers():
                 self.peers = message
+            case BeginAnew(first):
+                self._begin_anew(first)
+                return
+            case _ if self._held is not None:
+                self._hold(message)
+                return
             case ReportRequest():
-                counts = copy.deepcopy(self.report())  # it goes on counting until it is stopped
-                self.tell("supervisor", Report(type(self).__name__, counts))
+                self._report(copy.deepcopy(self.report()))  # it goes on counting until stopped
+            case StatesWanted():
+                for state in self._states.values():
+                    self.tell("watchdog", state)
             case _:
                 now = self.dispatcher.now()
-                if isinstance(message, DeadlineReached) and now >= self._armed_for:
-                    self._armed_for = float("inf")  # an alarm from before a nearer one is no alarm
+                rang = isinstance(message, DeadlineReached) and now >= self._armed_for
+                if rang or isinstance(message, ResetRequest):  # whose alarm may have been lost
+                    self._armed_for = float("inf")
                 self._act(self.handle(message, now))
         self._arm()
 
     def _act(self, actions: Iterable[object]) -> None:
         for action in actions:
+            if isinstance(action, StateChanged):
+                self._states[action.owner] = action
             peers = self.ROUTES.get(type(action))
             if peers is None:
                 self.perform(action)
@@ -120,6 +157,9 @@ class Shell(DispatchedActor):
         assert self.peers is not None, "the first message is Peers"
         tell(getattr(self.peers, peer), message)
 
+    def _report(self, counts: object) -> None:
+        self.tell("supervisor", Report(type(self).__name__, counts, self._lost_messages))
+
     def _arm(self) -> None:
         """Ask to be woken. An alarm that is no longer wanted finds nothing due: it is harmless."""
         due = self.next_deadline()
@@ -127,13 +167,59 @@ class Shell(DispatchedActor):
             self._armed_for = due
             self.dispatcher.tell_at(due, self.actor_ref, DeadlineReached())
 
-    def _die(self, error: BaseException) -> None:
+    # ---- death, and life after it
+
+    def _die(self, error: BaseException, message: object) -> None:
         """Stop at once: a broken machine takes no more of what is waiting."""
         name = type(self).__name__
-        if self.peers is not None:
-            tell(self.peers.supervisor, ActorCrashed(name, type(error).__name__))
-        self._stop()
+        was_alive = self._held is None
+        self._held = self._held or deque()
+        if self.peers is None:
+            self._stop()
+        else:
+            if was_alive:
+                self._leave_will(message)
+            counts = self._last_counts() if was_alive else None
+            tell(self.peers.supervisor, ActorCrashed(name, type(error).__name__, counts))
+            if isinstance(message, ReportRequest):
+                self._hold(message)
         self.log.error("actor crashed", actor=name, **trace_of(error))
+
+    def _leave_will(self, message: object) -> None:
+        with contextlib.suppress(BaseException):
+            self._act(self.bequeath(message))
+
+    def _last_counts(self) -> object:
+        with contextlib.suppress(BaseException):
+            return self.report()
+        return None
+
+    def _hold(self, message: object) -> None:
+        assert self._held is not None, "only the dead let messages wait"
+        if isinstance(message, ReportRequest):
+            self._lost_messages += len(self._held)
+            self._held.clear()
+            self._report(None)
+        elif len(self._held) < MAX_HELD:
+            self._held.append(message)
+        else:
+            self._lost_messages += 1
+
+    def _begin_anew(self, first: Iterable[object]) -> None:
+        if self._held is None:
+            return
+        self.renew()
+        self._states.clear()
+        self._armed_for = float("inf")
+        self._arm()
+        waiting, self._held = deque((*first, *self._held)), None
+        self._take_up(waiting)
+
+    def _take_up(self, waiting: deque[object]) -> None:
+        while waiting and self._held is None:
+            self.on_receive(waiting.popleft())
+        if self._held is not None:  # it died again
+            self._held.extend(waiting)
 
 
 FLOW_TIMEOUT_S = 10.0

@@ -13,6 +13,7 @@ from callengine.messages import (
     CarrierMessage,
     DeadlineReached,
     DtmfPressed,
+    EndCause,
     MarkEchoed,
     ResetGranted,
     ResetRefused,
@@ -25,9 +26,8 @@ from callengine.wire import twilio
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from loguru import Logger
-
     from callengine.actors.dispatch import Dispatcher
+    from callengine.logs import CallLog
 
 
 class TwilioIngress(Shell):
@@ -44,19 +44,44 @@ class TwilioIngress(Shell):
         ResetRefused: ("watchdog",),
     }
 
-    def __init__(self, dispatcher: Dispatcher, log: Logger) -> None:
-        super().__init__(dispatcher, log)
-        self._inbound = Inbound(dispatcher.now())
+    def __init__(self, dispatcher: Dispatcher, log: CallLog) -> None:
+        super().__init__(dispatcher, log.logger)
+        self._call_log = log
+        self.renew()
+
+    def renew(self) -> None:
+        """See `Shell.renew`."""
+        self._inbound = Inbound(self.dispatcher.now())
+
+    def bequeath(self, message: object) -> Iterable[object]:
+        """See `Shell.bequeath`: what the carrier says only once must not be lost."""
+        match twilio.decode(message.message) if isinstance(message, CarrierMessage) else message:
+            case CarrierClosed(code):
+                return [
+                    CallEnding(EndCause.CARRIER_LOST, f"the carrier's socket closed with {code}")
+                ]
+            case twilio.Mark(_, _, name):
+                return [MarkEchoed(name)]
+            case twilio.Dtmf(_, _, digit):
+                return [DtmfPressed(digit)]
+            case twilio.Stop():
+                return [CallEnding(EndCause.CALLER_HUNG_UP)]
+            case twilio.Start():
+                return [CallEnding(EndCause.CRASHED, "the start of the stream was lost")]
+        return []
 
     def handle(
         self,
-        message: CarrierMessage | CarrierClosed | ResetRequest | DeadlineReached,
+        message: CarrierMessage | StreamStarted | CarrierClosed | ResetRequest | DeadlineReached,
         now: float,
     ) -> Iterable[object]:
         """See `Shell.handle`."""
-        if isinstance(message, CarrierMessage):
-            return self._inbound.handle(twilio.decode(message.message), now)
-        return self._inbound.handle(message, now)
+        if not isinstance(message, CarrierMessage):
+            return self._inbound.handle(message, now)
+        event = twilio.decode(message.message)
+        if isinstance(event, twilio.Start):
+            self._call_log.name(event.call_sid)  # before anybody can have something to log
+        return self._inbound.handle(event, now)
 
     def next_deadline(self) -> float | None:
         """See `Shell.next_deadline`."""

@@ -30,7 +30,7 @@ from callengine.reports import PacerReport
 from callengine.wire import twilio
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from loguru import Logger
 
@@ -70,11 +70,23 @@ class TxPacer(Shell):
     }
 
     def __init__(
-        self, dispatcher: Dispatcher, log: Logger, link: CarrierLink, transmission: Transmission
+        self,
+        dispatcher: Dispatcher,
+        log: Logger,
+        link: CarrierLink,
+        transmit: Callable[[int], Transmission],
     ) -> None:
         super().__init__(dispatcher, log)
         self._link = link
-        self._transmission = transmission
+        self._transmit = transmit
+        self._begin(generation=0)
+
+    def renew(self) -> None:
+        """See `Shell.renew`. What was meant for, or comes back to, the one before is outdated."""
+        self._begin(self._transmission.playout.generation + 1)
+
+    def _begin(self, generation: int) -> None:
+        self._transmission = self._transmit(generation)
         self._stream_sid = ""
         self._unsent_frames = self._unsent_marks = 0
 

@@ -43,8 +43,13 @@ class VADDetector(Shell):
         self, dispatcher: Dispatcher, log: Logger, detector: Detector, *, onset_frames: int
     ) -> None:
         super().__init__(dispatcher, log)
-        self._detector = detector
-        self._speech = Speech(onset_frames)
+        self._detector = detector  # what it has learned of the line's noise is kept
+        self._onset_frames = onset_frames
+        self.renew()
+
+    def renew(self) -> None:
+        """See `Shell.renew`. It begins in silence: an open barge-in has a deadline of its own."""
+        self._speech = Speech(self._onset_frames)
         self._sent: deque[bytes] = deque(maxlen=MAX_SENT_FRAMES)
         self._audio = bytearray()
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from callengine.actors.shell import Shell
 from callengine.machines.stall import Stall, StallCounts
 from callengine.messages import (
+    CallEnding,
     DeadlineReached,
     Owner,
     ResetGranted,
@@ -33,8 +34,14 @@ OWNERS = {
 class Watchdog(Shell):
     """Hears of states; asks their owners to reset the ones that last too long."""
 
+    ROUTES: ClassVar = {CallEnding: ("supervisor",)}
+
     def __init__(self, dispatcher: Dispatcher, log: Logger) -> None:
         super().__init__(dispatcher, log)
+        self.renew()
+
+    def renew(self) -> None:
+        """See `Shell.renew`. The owners are asked to tell their states again."""
         self._stall = Stall()
 
     def handle(

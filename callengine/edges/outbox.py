@@ -12,7 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from callengine.errors import EdgeClosed
-from callengine.logs import trace_of
+from callengine.logs import QuietLog, trace_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +46,7 @@ class Outbox:
         self._send = send
         self._max_media = max_media
         self._on_stall = on_stall
-        self._log = log
+        self._log = QuietLog(log)
         self._changed = threading.Condition()
         self._ahead: deque[str] = deque()
         self._waiting: deque[tuple[bool, str]] = deque()  # is it media, and the message
@@ -91,13 +91,17 @@ class Outbox:
             self._put(is_media=False, message=message)
         return dropped
 
-    def close(self, last: Callable[[], None]) -> None:
-        """Send what is waiting, then do `last` and end the thread; nothing more is taken."""
+    def close(self, last: Callable[[], None], if_stuck: Callable[[], None] | None = None) -> None:
+        """Send what is waiting, then do `last` and end the thread; nothing more is taken.
+
+        While the writer is stuck in the socket's `send`, `last` may have to wait for it as well:
+        `if_stuck` is done in its place then, from another thread.
+        """
         with self._changed:
             if self._last is not None:
                 return
             self._last = last
-            self._timer = threading.Timer(CLOSE_TIMEOUT_S, self._finish)
+            self._timer = threading.Timer(CLOSE_TIMEOUT_S, self._finish, (if_stuck or last,))
             self._timer.daemon = True
             self._timer.start()
             self._changed.notify()
@@ -134,7 +138,7 @@ class Outbox:
                 self._send(message)
         except EdgeClosed:
             pass  # the reader of this socket tells
-        except Exception as error:  # noqa: BLE001 - a host's edge may raise anything
+        except BaseException as error:  # noqa: BLE001 - a host's edge may raise anything
             self._log.warning("socket failed", **trace_of(error))
             failed = True
         with self._changed:
@@ -144,20 +148,22 @@ class Outbox:
             self._on_stall()
         with self._changed:
             self._changed.wait_for(lambda: self._last is not None)
-        self._finish()
+            last = self._last
+        assert last is not None, "it was waited for"
+        self._finish(last)
 
-    def _finish(self) -> None:
-        """Do `last`, once: on the writer's thread, or on the timer's if that one is stuck."""
+    def _finish(self, last: Callable[[], None]) -> None:
+        """Once: on the writer's thread, or on the timer's if that one is stuck."""
         with self._changed:
             self._closed = True
-            if self._finished or self._last is None:
+            if self._finished:
                 return
-            self._finished, last, timer = True, self._last, self._timer
+            self._finished, timer = True, self._timer
         if timer is not None:
             timer.cancel()
         try:
             last()
         except EdgeClosed:
             pass  # it was closed before
-        except Exception as error:  # noqa: BLE001 - a host's edge may raise anything
+        except BaseException as error:  # noqa: BLE001 - a host's edge may raise anything
             self._log.warning("socket failed", **trace_of(error))

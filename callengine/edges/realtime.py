@@ -13,7 +13,7 @@ import websocket
 from callengine.edges.flow import Flow
 from callengine.edges.outbox import Outbox
 from callengine.errors import EdgeClosed
-from callengine.logs import trace_of
+from callengine.logs import QuietLog, trace_of
 from callengine.messages import EndCause, ModelAlive, ModelClosed, ModelConnected, ModelMessage
 
 if TYPE_CHECKING:
@@ -91,7 +91,8 @@ class RealtimeSocket:
         with self._life:
             self._closing.set()
             if self._outbox is not None:
-                self._outbox.close(self._hang_up)
+                # A writer that is stuck holds the socket's lock: only a cut frees it.
+                self._outbox.close(self._hang_up, if_stuck=self._cut)
 
     def join(self, timeout_s: float) -> None:
         """Wait until nothing of this socket is left."""
@@ -129,7 +130,7 @@ class RealtimeSocket:
         try:
             closed = self._connect() or self._read()
         except Exception as error:  # noqa: BLE001 - without a reader the call would be deaf
-            self._log.warning("socket failed", **trace_of(error))
+            QuietLog(self._log).warning("socket failed", **trace_of(error))
             closed = ModelClosed(EndCause.MODEL_LOST, f"the socket failed: {type(error).__name__}")
         self._ended.set()
         self._socket.shutdown()  # type: ignore[no-untyped-call]
@@ -171,7 +172,7 @@ class RealtimeSocket:
                 told = f"the model's socket broke: {type(error).__name__}"
                 return ModelClosed(EndCause.MODEL_LOST, told)
             if opcode == websocket.ABNF.OPCODE_CLOSE:
-                return _why_closed(frame.data)
+                return _read_close(frame.data)
             if opcode == websocket.ABNF.OPCODE_PONG:
                 self._tell(ModelAlive())
             elif opcode in {websocket.ABNF.OPCODE_TEXT, websocket.ABNF.OPCODE_BINARY}:
@@ -183,10 +184,15 @@ class RealtimeSocket:
             self._socket.ping()
 
 
-def _why_closed(payload: Any) -> ModelClosed:  # noqa: ANN401 - bytes, or a str when empty
+def _read_close(payload: Any) -> ModelClosed:  # noqa: ANN401 - bytes, or a str when empty
     data = payload if isinstance(payload, bytes) else b""
     code = struct.unpack("!H", data[:2])[0] if len(data) >= 2 else 1005
-    reason = data[2:].decode(errors="replace")[:120]
+    return why_closed(code, data[2:].decode(errors="replace"))
+
+
+def why_closed(code: int, reason: str) -> ModelClosed:
+    """What the model means by a close code: a refusal, the end of the session, or a loss."""
+    reason = reason[:120]
     told = f"the model closed with {code} {reason}".rstrip()
     if code in REFUSALS:
         return ModelClosed(EndCause.MODEL_REFUSED, told)

@@ -52,7 +52,7 @@ class Verdict(Enum):
     DISMISS = auto()  # it was not: resume
     GUARD = auto()  # the AI is protected: note it, keep talking
     PASS = auto()  # nothing was audible: note it
-    PASS_CONFIRMED = auto()  # nothing was audible, and the caller really speaks
+    PASS_CONFIRMED = auto()  # there is nothing to interrupt, and the caller really speaks
 
 
 TRANSITIONS: Final = {
@@ -85,6 +85,7 @@ _LISTENING_VERDICTS: Final = {
     (SpeechOnset, Floor.FREE): Verdict.PASS,
     (SpeechConfirmed, Floor.TAKEN): Verdict.INTERRUPT_AND_CONFIRM,
     (SpeechConfirmed, Floor.FREE): Verdict.PASS_CONFIRMED,
+    (SpeechConfirmed, Floor.PROTECTED): Verdict.PASS_CONFIRMED,
     (ModelHeardSpeech, Floor.TAKEN): Verdict.INTERRUPT_AND_CONFIRM,
 }
 

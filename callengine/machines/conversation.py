@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from callengine.machines import interruption
 from callengine.machines import response_terms as slot
 from callengine.machines.interruption import Interruption
+from callengine.machines.presence import Presence, SendProbe
 from callengine.machines.response import ResponseSlot
 from callengine.machines.response import State as SlotState
 from callengine.machines.response_terms import Purpose, SendCancel, SendCreate, Wanted
@@ -50,7 +51,6 @@ from callengine.messages import (
     PlayAudio,
     Refusal,
     ResetGranted,
-    ResetReason,
     ResetRefused,
     ResetRequest,
     ResponseHeard,
@@ -66,9 +66,6 @@ if TYPE_CHECKING:
 ANSWER_GRACE_S: Final = 1.5
 """The server answers a caller's turn by itself. If it has not begun by then (its own create fails
 while another response is under way), the answer is asked for: it is owed."""
-
-ALIVE_REPORT_S: Final = 5.0
-"""How often a model socket that is alive is reported as such."""
 
 UNHEARD_GRACE_S: Final = 2.5
 """What only our detector took for speech has stopped an answer. If the model has not heard the
@@ -87,7 +84,7 @@ FATAL_CODES: Final = frozenset(
 
 MAX_TURN_S: Final = 15.0
 """While the model hears the caller no response is asked for; so much longer at the most, in case
-the end of the turn is never told."""
+the end of the turn is never told. An answer is owed then, unless the caller is heard to go on."""
 
 MAX_ERROR_CODES: Final = 32
 
@@ -125,6 +122,7 @@ Action: TypeAlias = (
     | SendAppend
     | SendCreate
     | SendCancel
+    | SendProbe
     | SendTruncate
     | SendFunctionOutput
     | PlayAudio
@@ -153,6 +151,7 @@ class ConversationCounts:
     failed_responses: int = 0
     answers_asked_for: int = 0
     truncates_sent: int = 0
+    probes_sent: int = 0
     unknown_events: int = 0
     malformed_events: int = 0
     input_tokens: int = 0
@@ -169,6 +168,7 @@ class Conversation:
         self.counts = ConversationCounts()
         self.slot = ResponseSlot()
         self.tools = ToolCalls()
+        self.presence = Presence()
         self.session = Session(
             config, interrupt_response=not (greeting and greeting_protected), now=now
         )
@@ -183,15 +183,13 @@ class Conversation:
         self._out_of_band: dict[str, None] = {}
         self._answer_due_at: float | None = None
         self._caller_is_heard = False
-        self._alive_version = 0
-        self._alive_reported_at = float("-inf")
 
     # ---- the machine
 
     def handle(self, event: Event, now: float) -> list[Action]:
         """Take one event; returns what is to be done, in this order."""
         if self.session.state is State.CLOSED:
-            return []
+            return _refused(event)
         actions = self._take(event, now)
         actions += self._ask_about_results(now)
         actions += self._ask_for_owed_answer(now)
@@ -207,6 +205,7 @@ class Conversation:
             self.session.next_deadline(),
             self.slot.next_deadline(),
             self.tools.next_deadline(),
+            self.presence.next_deadline(),
             None if self.slot.busy else self._answer_due_at,
         ]
         return min((at for at in due if at is not None), default=None)
@@ -220,14 +219,13 @@ class Conversation:
             case CallerFrame(payload):
                 return [*self.session.caller_audio(payload)]
             case ModelAlive():
-                return self._alive(now)
+                return [*self.presence.pong(now)]
             case ModelConnected() | ModelClosed() | wire.SessionUpdated():
                 return self._session_event(event, now)
             case Interrupted() | CallerSpoke() | BargeInConfirmed() | BargeInDismissed():
                 return self._playout_event(event, now)
             case ResponseHeard(response_id):
-                self._unheard.heard(response_id)
-                return []
+                return self._truncated(self._unheard.heard(response_id))
             case ToolReturned():
                 return self._tool_returned(event)
             case ResetRequest():
@@ -235,16 +233,18 @@ class Conversation:
             case DeadlineReached():
                 return self._expire(event, now)
             case _:
-                return [*self._alive(now), *self._server_event(event, now)]
+                return [*self.presence.spoke(now), *self._server_event(event, now)]
 
     def _server_event(self, event: wire.ServerEvent, now: float) -> list[Action]:
         match event:
-            case wire.FunctionCall() | wire.TranscriptDone() if (
+            case wire.FunctionCall() | wire.TranscriptDelta() | wire.TranscriptDone() if (
                 event.response_id in self._out_of_band
             ):
                 pass
             case wire.AudioDelta():
                 return self._audio(event, now)
+            case wire.AudioDone(_, item_id, content_index):
+                self._unheard.complete(ItemKey(item_id, content_index))
             case wire.ResponseCreated():
                 return self._created(event, now)
             case wire.ResponseDone():
@@ -260,6 +260,10 @@ class Conversation:
                 return self._tool_called(event, now)
             case wire.ErrorReceived():
                 return self._error(event, now)
+            case wire.TranscriptDelta():
+                return self._slot(slot.Moved(), now)
+            case wire.Noted(kind) if kind.startswith("response."):
+                return self._slot(slot.Moved(), now)
             case wire.InputTranscript(item_id, transcript):
                 return [CallerSaid(item_id, transcript)]
             case wire.TranscriptDone(_, item_id, _, transcript):
@@ -276,7 +280,7 @@ class Conversation:
         self, event: ModelConnected | ModelClosed | wire.SessionUpdated, now: float
     ) -> list[Action]:
         was_live = self.session.state is State.LIVE
-        actions: list[Action] = self._alive(now)
+        actions: list[Action] = [*self.presence.spoke(now)]
         handshake = self.session.handle(event, now)
         if self.session.state is State.LIVE and not was_live and self._greeting:
             wanted = Wanted(Purpose.GREETING, self._greeting)
@@ -289,13 +293,6 @@ class Conversation:
             self._greeting_id is not None and self._unheard.holds(self._greeting_id)
         )
 
-    def _alive(self, now: float) -> list[Action]:
-        if now < self._alive_reported_at + ALIVE_REPORT_S:
-            return []
-        self._alive_reported_at = now
-        self._alive_version += 1
-        return [StateChanged(Owner.MODEL, "open", self._alive_version)]
-
     # ---- responses
 
     def _slot(self, event: slot.Event, now: float) -> list[Action]:
@@ -305,12 +302,23 @@ class Conversation:
                 case slot.Finished(response_id):
                     actions += self._finished(response_id, now)
                 case slot.Outdated(wanted):
-                    self._interruption.called_off(wanted)
+                    if self._is_back(event):
+                        actions += self._slot(slot.CreateWanted(wanted), now)
+                    else:
+                        self._interruption.called_off(wanted)
                 case slot.GaveUp():
                     actions += self._gave_up(action)
+                case SendCreate(_, wanted) if wanted.purpose is Purpose.TOOL_RESULT:
+                    self._results_told = False  # it is about all that were told so far
+                    actions.append(action)
                 case _:
                     actions.append(action)
         return actions
+
+    def _is_back(self, event: slot.Event) -> bool:
+        """What the interruption called off is wanted again, and only now is it told."""
+        over = self._interruption.state is interruption.State.DISMISSED
+        return over and not isinstance(event, slot.CancelWanted)
 
     def _created(self, event: wire.ResponseCreated, now: float) -> list[Action]:
         if event.out_of_band:
@@ -345,6 +353,7 @@ class Conversation:
         if self.slot.cancels(event.response_id):
             return self._audio_after_cancel(event)
         self.counts.dropped_unknown_bytes += size
+        self._drop(event, self._generation)
         return []
 
     def _play(self, event: wire.AudioDelta, generation: int) -> PlayAudio:
@@ -367,15 +376,23 @@ class Conversation:
         self._unheard.received(key, event.response_id, size, generation, protected=protected)
         self._fruitful.add(event.response_id)
 
+    def _drop(self, event: wire.AudioDelta, generation: int) -> None:
+        key = ItemKey(event.item_id, event.content_index)
+        self._unheard.dropped(key, event.response_id, len(event.audio), generation)
+
     def _audio_after_cancel(self, event: wire.AudioDelta) -> list[Action]:
-        """It belongs to what the interruption cut: kept as long as that may be played after all."""
+        """It belongs to what the interruption cut: kept as long as that may be played after all.
+
+        Not so if it was cancelled as it began: then the whole of it is asked for again.
+        """
         cut = self._generation - 1
-        if self._interruption.state is not interruption.State.SETTLED:
+        settled = self._interruption.state is interruption.State.SETTLED
+        if not settled and self.slot.cuts:
             play = self._play(event, cut)
             if self._interruption.state is interruption.State.DISMISSED:
                 self._unheard.resumed(self._generation)
             return [play]
-        self._note_unheard(event, cut)
+        self._drop(event, cut)
         self.counts.dropped_cancelled_bytes += len(event.audio)
         return []
 
@@ -395,13 +412,16 @@ class Conversation:
             and not event.function_calls
             and event.response_id not in self._fruitful
         )
-        if event.status == "completed" and self.slot.cancels(event.response_id):
+        was_cut = self.slot.cuts and self.slot.cancels(event.response_id)
+        if event.status == "completed" and was_cut:
             self._interruption.completed()
+            self.slot.forget_rest()
         if event.status == "failed":
             self.counts.failed_responses += 1
         elif fruitless and self.slot.accepts(event.response_id):
             self.counts.silent_responses += 1
-        return actions + self._slot(slot.Done(event.response_id, failed=fruitless), now)
+        actions += self._slot(slot.Done(event.response_id, failed=fruitless), now)
+        return [*actions, *self._never_played()]
 
     def _finished(self, response_id: str, now: float) -> list[Action]:
         """No more audio of this response counts."""
@@ -409,14 +429,18 @@ class Conversation:
         if self._answer_due_at is not None:
             self._answer_due_at = max(self._answer_due_at, now + ANSWER_GRACE_S)
         actions: list[Action] = [AudioComplete(response_id)]
-        if self._interruption.state is not interruption.State.OPEN:
-            actions += self._truncates(())
-        return actions
+        return [*actions, *self._never_played()]
+
+    def _never_played(self) -> list[Action]:
+        """What no verdict is waited for."""
+        is_open = self._interruption.state is interruption.State.OPEN
+        return [] if is_open else self._truncates(())
 
     def _ask_for_owed_answer(self, now: float) -> list[Action]:
         if self._answer_due_at is None or now < self._answer_due_at or self.slot.busy:
             return []
         self._answer_due_at = None
+        self._caller_is_heard = False  # or the end of his turn would have been told
         self.counts.answers_asked_for += 1
         return self._slot(slot.CreateWanted(Wanted(Purpose.ANSWER)), now)
 
@@ -435,12 +459,15 @@ class Conversation:
     def _speech_started(self, now: float) -> list[Action]:
         """The server stops the response under way by itself, unless the greeting is protected."""
         self._caller_is_heard = True
-        self._answer_due_at = None
+        self._owe_answer(now)
         self.slot.hold(now + MAX_TURN_S)
         stopped = self._cancel(now) if self.slot.state is SlotState.GENERATING else []
         return [ModelHeardSpeech(), *stopped]
 
     def _speech_stopped(self, now: float) -> None:
+        """What the caller said wants an answer, even if its commit is never told."""
+        if self._caller_is_heard:
+            self._answer_due_at = now + ANSWER_GRACE_S
         self._caller_is_heard = False
         self.slot.hold(now)
 
@@ -454,20 +481,22 @@ class Conversation:
                 return self._cancel(now, barge_in)
             case CallerSpoke(generation):
                 self._generation = generation
-                before = self.slot.state
+                self._interruption.begin()
                 actions = self._cancel(now)
-                if self.slot.state is not before:
-                    self._owe_if_unheard(now)
+                if self._caller_is_heard or self._interruption.put_something_off:
+                    self._owe_answer(now)
+                self._doubt_if_unheard(now)
                 self._interruption.settle()
                 return [*actions, *self._truncates(())]
             case BargeInConfirmed(generation, heard):
                 actions = self._overtaken(generation, now)
                 self._interruption.settle()
-                self._owe_if_unheard(now)
+                self._owe_answer(now)
+                self._doubt_if_unheard(now)
                 return [*actions, *self._truncates(heard)]
             case BargeInDismissed():
                 self._unheard.resumed(self._generation)
-                return [
+                return self._truncates(()) + [
                     action
                     for wanted in self._interruption.dismiss()
                     for action in self._slot(slot.CreateWanted(wanted), now)
@@ -488,12 +517,19 @@ class Conversation:
             self._interruption.cut()
         return actions
 
-    def _owe_if_unheard(self, now: float) -> None:
-        if not self._caller_is_heard:
-            self._answer_due_at = now + UNHEARD_GRACE_S
+    def _owe_answer(self, now: float) -> None:
+        """The caller spoke: unless his turn ends in the ordinary way he is answered by then."""
+        self._answer_due_at = now + (MAX_TURN_S if self._caller_is_heard else UNHEARD_GRACE_S)
+
+    def _doubt_if_unheard(self, now: float) -> None:
+        """The model should have heard this, if it was speech."""
+        if self.session.state is State.LIVE and not self._caller_is_heard:
+            self.presence.doubt(now + UNHEARD_GRACE_S)
 
     def _truncates(self, heard: tuple[HeardItem, ...]) -> list[Action]:
-        truncates = self._unheard.truncate(self._generation, heard)
+        return self._truncated(self._unheard.truncate(self._generation, heard))
+
+    def _truncated(self, truncates: list[SendTruncate]) -> list[Action]:
         self.counts.truncates_sent += len(truncates)
         return [*truncates]
 
@@ -539,7 +575,7 @@ class Conversation:
             return [*self.session.handle(event, now)]
         match event.code:
             case "response_cancel_not_active":
-                return self._slot(slot.CancelRefused(event.caused_by), now)
+                return self._cancel_refused(event, now)
             case "conversation_already_has_active_response":
                 return self._slot(slot.CreateRefused(event.caused_by), now)
         return [
@@ -547,21 +583,33 @@ class Conversation:
             *self._slot(slot.CreateFailed(event.caused_by), now),
         ]
 
+    def _cancel_refused(self, event: wire.ErrorReceived, now: float) -> list[Action]:
+        was_cut = self.slot.cuts
+        actions = self._slot(slot.CancelRefused(event.caused_by), now)
+        if was_cut and not self.slot.cuts:
+            self._interruption.completed()
+        return actions
+
     def _expire(self, event: DeadlineReached, now: float) -> list[Action]:
         actions: list[Action] = [*self.session.handle(event, now)]
+        unanswered = self.slot.unanswered
         actions += self._slot(event, now)
+        if self.slot.unanswered > unanswered:
+            self.presence.doubt(now)
         for result in self.tools.expire(now):
             actions += self._tell_result(result)
+        actions += self.presence.expire(now)
+        self.counts.probes_sent = self.presence.probes_sent
         return actions
 
     def _reset(self, request: ResetRequest, now: float) -> list[Action]:
         if request.owner is Owner.RESPONSE:
             return self._slot(request, now)
-        if request.if_version != self._alive_version:
-            return [ResetRefused(request.owner, request.reason, Refusal.VERSION_MOVED)]
-        if request.reason is not ResetReason.MODEL_SILENT:
-            return [ResetRefused(request.owner, request.reason, Refusal.NOT_STUCK)]
-        return [
-            ResetGranted(request.owner, request.reason),
-            CallEnding(EndCause.MODEL_SILENT, "the model's socket is open but dead"),
-        ]
+        return [*self.presence.reset(request)]
+
+
+def _refused(event: Event) -> list[Action]:
+    """Over is not stuck; whoever asks is answered."""
+    if isinstance(event, ResetRequest):
+        return [ResetRefused(event.owner, event.reason, Refusal.NOT_STUCK)]
+    return []

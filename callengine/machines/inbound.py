@@ -40,7 +40,10 @@ GAP_TOLERANCE_MS: Final = FRAME_MS // 2
 """Frames come 19.97 ms apart in whole milliseconds: less than this is not a hole."""
 
 MAX_FILL_MS: Final = 10_000
-"""The most silence one hole is filled with; the rest of it is counted as skipped."""
+"""The most silence one hole is filled with; the rest of it is counted as skipped.
+
+All the silence of a call is at most so much more than the time it has taken: a media clock that
+leaps from frame to frame cannot make a flood of audio out of few messages."""
 
 STALL_S: Final = 0.750
 """No frame for this long: silence is made up until frames come again."""
@@ -63,6 +66,7 @@ class State(Enum):
 
 TRANSITIONS: Final = {
     (State.WAITING, wire.Start): State.STREAMING,
+    (State.WAITING, StreamStarted): State.STREAMING,
     (State.WAITING, wire.Stop): State.ENDED,
     (State.WAITING, CarrierClosed): State.ENDED,
     (State.WAITING, DeadlineReached): State.ENDED,
@@ -72,9 +76,11 @@ TRANSITIONS: Final = {
     (State.STREAMING, wire.Malformed): State.ENDED,
 }
 """A second `start` ends the call: ids must never mix. Of malformed messages only an oversized one
-ends it; the others are counted and cost nothing else. Once ended, nothing matters."""
+ends it; the others are counted and cost nothing else. Once ended, nothing matters.
 
-Event: TypeAlias = wire.Inbound | CarrierClosed | ResetRequest | DeadlineReached
+`StreamStarted` is what one that died had told: its successor goes on with the stream."""
+
+Event: TypeAlias = wire.Inbound | StreamStarted | CarrierClosed | ResetRequest | DeadlineReached
 
 Action: TypeAlias = (
     StreamStarted
@@ -118,7 +124,7 @@ class Inbound:
         self._recent: deque[int] = deque(maxlen=RECENT_FRAMES)
         self._next_ms: float | None = None
         self._made_up_ms = 0
-        self._frame_at = now
+        self._began_at = self._frame_at = now
         self._deadline: float | None = now + START_DEADLINE_S
         self._version = 0
         self._reported_at = float("-inf")
@@ -130,7 +136,7 @@ class Inbound:
     def handle(self, event: Event, now: float) -> list[Action]:
         """Take one event; returns what is to be done, in this order."""
         if self.state is State.ENDED:
-            return []
+            return _refused(event)
         match event:
             case wire.Media():
                 return self._media(event, now)
@@ -141,6 +147,8 @@ class Inbound:
                 return self._if_streaming(DtmfPressed(digit))
             case wire.Start():
                 return self._start(event, now)
+            case StreamStarted():
+                return self._resume(event, now)
             case wire.Stop():
                 return self._end(event, EndCause.CALLER_HUNG_UP, "")
             case CarrierClosed(code, reason):
@@ -175,12 +183,20 @@ class Inbound:
             self._deadline = None
             told = f"{got.encoding} {got.sample_rate_hz} Hz {got.channels} channels"
             return [CallEnding(EndCause.UNSUPPORTED_MEDIA, f"the stream is {told}, not mu-law")]
-        self._enter(event)
-        self.stream_sid = event.stream_sid
-        self._frame_at = now
-        self._deadline = now + STALL_S
         started = StreamStarted(event.stream_sid, event.call_sid, event.custom_parameters)
-        return [started, *self._report(now)]
+        return [started, *self._stream(event, event.stream_sid, now)]
+
+    def _resume(self, event: StreamStarted, now: float) -> list[Action]:
+        if self.state is State.STREAMING:
+            return []
+        return self._stream(event, event.stream_sid, now)
+
+    def _stream(self, event: Event, stream_sid: str, now: float) -> list[Action]:
+        self._enter(event)
+        self.stream_sid = stream_sid
+        self._began_at = self._frame_at = now
+        self._deadline = now + STALL_S
+        return self._report(now)
 
     def _malformed(self, event: wire.Malformed) -> list[Action]:
         self.counts.malformed[event.fault] += 1
@@ -203,7 +219,7 @@ class Inbound:
         if event.stream_sid not in {"", self.stream_sid} or event.track == "outbound":
             self.counts.foreign_frames += 1
             return []
-        if self._is_repeated(event.sequence_number):
+        if self._is_repeated(event):
             return []
         actions = self._report(now)
         if not event.payload:
@@ -213,30 +229,41 @@ class Inbound:
         self._deadline = now + STALL_S
         self.counts.frames += 1
         self.counts.payload_bytes += len(event.payload)
-        fill_ms = self._hole_before(event)
+        fill_ms = self._hole_before(event, now)
         if fill_ms:
             actions.append(self._silence(fill_ms))
         return [*actions, CallerFrame(event.payload)]
 
-    def _is_repeated(self, sequence: int | None) -> bool:
-        """A number seen before, or one whose place has been filled with silence already."""
+    def _is_repeated(self, event: wire.Media) -> bool:
+        """A number seen before, or one whose place has been filled with silence already.
+
+        Unless its time is only now, by the media clock: then the counter has begun anew.
+        """
+        sequence = event.sequence_number
         if sequence is None:
             return False
-        newest = self._recent[-1] if self._recent else None
-        if sequence in self._recent:
-            self.counts.duplicates += 1
+        newest = self._recent[-1] if self._recent else sequence - 1
+        known = sequence in self._recent
+        overtaken = newest - RECENT_FRAMES < sequence < newest
+        due = self._is_due(event)
+        if (known or overtaken) and not due:
+            self.counts.duplicates += known
+            self.counts.reordered += not known
             return True
-        if newest is not None and newest - RECENT_FRAMES < sequence < newest:
-            self.counts.reordered += 1
-            return True
-        if newest is not None and sequence < newest:
+        if sequence <= newest:
             self._recent.clear()
-            self._next_ms = None
             self.counts.clock_restarts += 1
+            if not due:
+                self._next_ms = None
         self._recent.append(sequence)
         return False
 
-    def _hole_before(self, event: wire.Media) -> int:
+    def _is_due(self, event: wire.Media) -> bool:
+        if event.timestamp_ms is None or self._next_ms is None:
+            return False
+        return event.timestamp_ms > self._next_ms - len(event.payload) / BYTES_PER_MS / 2
+
+    def _hole_before(self, event: wire.Media, now: float) -> int:
         """Milliseconds of silence to put before this frame, by the carrier's media clock."""
         length_ms = len(event.payload) / BYTES_PER_MS
         expected, made_up = self._next_ms, self._made_up_ms
@@ -255,7 +282,9 @@ class Inbound:
         hole_ms -= made_up
         if hole_ms < GAP_TOLERANCE_MS:
             return 0
-        fill_ms = min(round(hole_ms), MAX_FILL_MS - made_up)
+        elapsed_ms = round((now - self._began_at) * 1000)
+        affordable_ms = elapsed_ms + MAX_FILL_MS - self.counts.filled_ms
+        fill_ms = max(min(round(hole_ms), MAX_FILL_MS - made_up, affordable_ms), 0)
         self.counts.skipped_ms += round(hole_ms) - fill_ms
         return fill_ms
 
@@ -298,3 +327,10 @@ class Inbound:
         self._deadline = None
         silent = CallEnding(EndCause.CARRIER_SILENT, "the carrier's socket is open but dead")
         return [ResetGranted(owner, reason), silent]
+
+
+def _refused(event: Event) -> list[Action]:
+    """Over is not stuck; whoever asks is answered."""
+    if isinstance(event, ResetRequest):
+        return [ResetRefused(event.owner, event.reason, Refusal.NOT_STUCK)]
+    return []

@@ -27,6 +27,11 @@ class Interruption:
         self.state = State.SETTLED
         self._put_off: list[Wanted] = []
 
+    @property
+    def put_something_off(self) -> bool:
+        """A response was stopped, or called off."""
+        return bool(self._put_off)
+
     def begin(self) -> None:
         """The carrier is silent; whether for good is to be seen."""
         self.state = State.OPEN
@@ -34,11 +39,12 @@ class Interruption:
 
     def cut(self) -> None:
         """The model was stopped in mid-sentence."""
-        self._put_off.append(CONTINUATION)
+        self.called_off(CONTINUATION)
 
     def called_off(self, wanted: Wanted) -> None:
         """A response was cancelled before it began."""
-        self._put_off.append(wanted)
+        if wanted not in self._put_off:
+            self._put_off.append(wanted)
 
     def completed(self) -> None:
         """The cancel came too late to cut anything."""

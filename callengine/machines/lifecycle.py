@@ -2,6 +2,8 @@
 
 The first cause of an end is the cause. If the model is gone but the caller is there, what is queued
 is heard to its end before the call is closed; if the caller is gone there is nobody to hear it.
+An actor that crashes begins anew where the caller need not notice; where he must, he hears the
+farewell.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ class State(Enum):
     """The call."""
 
     SERVING = auto()
-    DRAINING = auto()  # the model is gone; what is queued is being heard
+    DRAINING = auto()  # there is no going on; what is queued is being heard, and the farewell
     REPORTING = auto()  # sockets are closed; the actors tell what they counted
     OVER = auto()
 
@@ -27,6 +29,11 @@ class Reported:
     """Every actor that is alive has told what it counted."""
 
 
+@dataclass(frozen=True, slots=True)
+class MediaReported:
+    """So has every actor but the one that runs the host's code."""
+
+
 TRANSITIONS: Final = {
     (State.SERVING, CallEnding): State.REPORTING,
     (State.DRAINING, CallEnding): State.REPORTING,
@@ -34,13 +41,17 @@ TRANSITIONS: Final = {
     (State.DRAINING, DeadlineReached): State.REPORTING,
     (State.SERVING, ActorCrashed): State.REPORTING,
     (State.DRAINING, ActorCrashed): State.REPORTING,
+    (State.REPORTING, MediaReported): State.REPORTING,
     (State.REPORTING, Reported): State.OVER,
     (State.REPORTING, DeadlineReached): State.OVER,
 }
 """While serving, an end that leaves the caller on the line goes to `DRAINING` instead; while
-draining, only one that takes the caller away counts."""
+draining, only one that takes the caller away counts. `REMEDIES` tells which crashes end nothing."""
 
-DEADLINE_S: Final = {State.DRAINING: 20.0, State.REPORTING: 1.0}
+DEADLINE_S: Final = {State.DRAINING: 20.0, State.REPORTING: 4.0}
+
+HOST_REPORT_S: Final = 1.0
+"""The actor that runs the host's code is waited for no longer: a tool may be running in it."""
 
 CALLER_STAYS: Final = frozenset(
     {
@@ -63,6 +74,17 @@ CLOSE_CODES: Final = {
     EndCause.CRASHED: 1011,
 }
 """What the carrier's socket is closed with; 1000 for every other cause."""
+
+
+MAX_RESTARTS: Final = 2
+"""Per call, of all its actors. The crash after that ends the call: something is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """Let an actor begin anew."""
+
+    actor: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +110,25 @@ class Conclude:
     """Stop the actors and hand out the summary."""
 
 
-Event: TypeAlias = CallEnding | Drained | ActorCrashed | Reported | DeadlineReached
-Action: TypeAlias = Drain | CloseSockets | CollectReports | Conclude
+REMEDIES: Final = {
+    (State.SERVING, "TwilioIngress"): (Restart,),
+    (State.SERVING, "VADDetector"): (Restart,),
+    (State.SERVING, "Watchdog"): (Restart,),
+    (State.SERVING, "HostCalls"): (Restart,),
+    # With playout the ledger of what was heard is lost: the conversation cannot go on.
+    (State.SERVING, "TxPacer"): (Restart, Drain),
+    # The model's session is lost, and all it was told.
+    (State.SERVING, "RealtimeBridge"): (Drain,),
+    (State.DRAINING, "TwilioIngress"): (Restart,),
+    (State.DRAINING, "VADDetector"): (Restart,),
+    (State.DRAINING, "Watchdog"): (Restart,),
+    (State.DRAINING, "HostCalls"): (Restart,),
+    (State.DRAINING, "RealtimeBridge"): (),  # it has nothing left to do
+}
+"""What is done about the crash of an actor. A crash that is not listed ends the call at once."""
+
+Event: TypeAlias = CallEnding | Drained | ActorCrashed | MediaReported | Reported | DeadlineReached
+Action: TypeAlias = Restart | Drain | CloseSockets | CollectReports | Conclude
 
 
 class Lifecycle:
@@ -99,6 +138,7 @@ class Lifecycle:
         self.state = State.SERVING
         self.cause: EndCause | None = None
         self.detail = ""
+        self.restarts = 0
         self._deadline: float | None = None
 
     @property
@@ -116,8 +156,12 @@ class Lifecycle:
             return []
         if (self.state, type(event)) not in TRANSITIONS:
             return []
+        if isinstance(event, MediaReported):
+            return self._wait_for_host()
         if isinstance(event, CallEnding) and event.cause in CALLER_STAYS:
             return self._drain(event, now)
+        if isinstance(event, ActorCrashed) and self._is_curable(event):
+            return self._cure(event, now)
         if self.cause is None and isinstance(event, CallEnding | ActorCrashed):
             self._blame(event)
         self._enter(TRANSITIONS[self.state, type(event)], now)
@@ -125,13 +169,33 @@ class Lifecycle:
             return [Conclude()]
         return [CloseSockets(self.close_code, str(self.cause)), CollectReports()]
 
+    def _wait_for_host(self) -> list[Action]:
+        assert self._deadline is not None, "reporting has a deadline"
+        since = self._deadline - DEADLINE_S[State.REPORTING]
+        self._deadline = since + HOST_REPORT_S
+        return []
+
     def _blame(self, event: CallEnding | ActorCrashed) -> None:
         if isinstance(event, CallEnding):
             self.cause, self.detail = event.cause, event.detail
         else:
             self.cause, self.detail = EndCause.CRASHED, f"{event.actor}: {event.error}"
 
-    def _drain(self, event: CallEnding, now: float) -> list[Action]:
+    def _is_curable(self, crash: ActorCrashed) -> bool:
+        remedy = REMEDIES.get((self.state, crash.actor))
+        return remedy is not None and (Restart not in remedy or self.restarts < MAX_RESTARTS)
+
+    def _cure(self, crash: ActorCrashed, now: float) -> list[Action]:
+        remedy = REMEDIES[self.state, crash.actor]
+        actions: list[Action] = []
+        if Restart in remedy:
+            self.restarts += 1
+            actions.append(Restart(crash.actor))
+        if Drain in remedy:
+            actions += self._drain(crash, now)
+        return actions
+
+    def _drain(self, event: CallEnding | ActorCrashed, now: float) -> list[Action]:
         if self.state is State.DRAINING:
             return []
         self._blame(event)

@@ -29,8 +29,14 @@ if TYPE_CHECKING:
 MAX_QUEUED_BYTES: Final = 600 * SAMPLE_RATE_HZ
 """Ten minutes, what Twilio itself would hold. Audio beyond is refused and counted."""
 
+MAX_ITEMS: Final = 256
+"""Items that are queued, in limbo or being heard. Audio of one more is refused and counted."""
+
 OVERDUE_S: Final = 1.0
 """A mark that is not echoed so long after it should have been was not played."""
+
+SILENT_S: Final = 10.0
+"""Marks overdue for so long more are not coming: until one does, the clock alone counts."""
 
 LOOK_AGAIN_S: Final = 0.2
 
@@ -70,6 +76,13 @@ class Track:
         """Heard to its end."""
         return self.complete and self.heard >= self.received
 
+    def continues(self, response_id: str, item_id: str, content_index: int) -> bool:
+        """Such audio belongs to the item this ends with."""
+        if self.response_id != response_id or not self.items:
+            return False
+        last = self.items[-1]
+        return (last.item_id, last.content_index) == (item_id, content_index)
+
     @property
     def frame_ready(self) -> bool:
         """A whole frame can be cut, or the tail that is all there will be."""
@@ -77,11 +90,9 @@ class Track:
 
     def append(self, item_id: str, content_index: int, audio: bytes) -> None:
         """Queue `audio` behind what is there."""
-        last = self.items[-1] if self.items else None
-        if last is None or (last.item_id, last.content_index) != (item_id, content_index):
-            last = Item(item_id, content_index, start=self.received)
-            self.items.append(last)
-        last.received += len(audio)
+        if not self.continues(self.response_id, item_id, content_index):
+            self.items.append(Item(item_id, content_index, start=self.received))
+        self.items[-1].received += len(audio)
         self.received += len(audio)
         self.queued += audio
 
@@ -155,6 +166,7 @@ class Playout:
         self._frames_since_mark = 0
         self._ordinal = 0
         self._round_trip_s: float | None = None
+        self._echoes = True
         self._echoed_to = float("-inf")
         self._look_again_at = float("-inf")
         self._carrier_delay_s: float | None = None
@@ -184,6 +196,13 @@ class Playout:
         return max(self._plays_until + (self._carrier_delay_s or 0.0), self._look_again_at)
 
     @property
+    def awaits_echo(self) -> bool:
+        """The last mark is under way, on a line that has echoed one before."""
+        last = next(reversed(self._marks.values()), None)
+        under_way = last is not None and last.plays_at > self._echoed_to
+        return under_way and self._round_trip_s is not None
+
+    @property
     def in_limbo(self) -> bool:
         """Flushed audio is kept in case the barge-in is dismissed."""
         return any(track.queued for track in self._limbo)
@@ -203,7 +222,7 @@ class Playout:
     ) -> None:
         """Take audio of the current generation."""
         self.counts.received_bytes += len(audio)
-        if self.queued_bytes + len(audio) > MAX_QUEUED_BYTES:
+        if not self._has_room(response_id, item_id, content_index, len(audio)):
             self.counts.overflow_bytes += len(audio)
             return
         track = self._tracks[-1] if self._tracks else None
@@ -216,23 +235,60 @@ class Playout:
         track.append(item_id, content_index, audio)
 
     def queue_outdated(
-        self, response_id: str, item_id: str, content_index: int, audio: bytes
+        self,
+        response_id: str,
+        item_id: str,
+        content_index: int,
+        audio: bytes,
+        *,
+        wanted: bool = False,
     ) -> None:
         """Take audio that was under way at the interruption: it goes where its response is.
 
-        That is limbo while it may still be wanted, and the queue if it was resumed meanwhile.
+        That is limbo while it may still be wanted, and the queue if it was resumed meanwhile. If
+        it is the first of its response there is no such place yet; `wanted` tells whether it is
+        to be made.
         """
         self.counts.received_bytes += len(audio)
+        if not self._has_room(response_id, item_id, content_index, len(audio)):
+            self.counts.overflow_bytes += len(audio)
+            return
+        track = self._outdated_track(response_id)
+        if track is None and wanted:
+            track = self._begin_outdated(response_id)
+        if track is None:
+            self.counts.stale_bytes += len(audio)
+            return
+        track.append(item_id, content_index, audio)
+        if track in self._limbo:
+            self.counts.flushed_bytes += len(audio)
+
+    def _outdated_track(self, response_id: str) -> Track | None:
         for track in self._limbo:
             if track.response_id == response_id:
-                track.append(item_id, content_index, audio)
-                self.counts.flushed_bytes += len(audio)
-                return
+                return track
         for track in self._tracks:
             if track.response_id == response_id and track.generation < self.generation:
-                track.append(item_id, content_index, audio)
-                return
-        self.counts.stale_bytes += len(audio)
+                return track
+        return None
+
+    def _begin_outdated(self, response_id: str) -> Track:
+        """Behind what was cut; an open interruption has cut something."""
+        self._ordinal += 1
+        track = Track(response_id, self._ordinal, self.generation - 1, protected=False)
+        (self._limbo or self._tracks).append(track)
+        return track
+
+    def _has_room(
+        self, response_id: str, item_id: str, content_index: int, size_bytes: int
+    ) -> bool:
+        """Neither is ten minutes of audio there already, nor are there too many pieces of it."""
+        tracks = (*self._tracks, *self._limbo)
+        if sum(len(track.queued) for track in tracks) + size_bytes > MAX_QUEUED_BYTES:
+            return False
+        if sum(len(track.items) for track in tracks) < MAX_ITEMS:
+            return True
+        return any(track.continues(response_id, item_id, content_index) for track in tracks)
 
     def complete(self, response_id: str) -> None:
         """No more audio will come for this response."""
@@ -297,6 +353,7 @@ class Playout:
             self.counts.marks_cleared += 1
             return
         self.counts.marks_heard += 1
+        self._echoes = True
         lag_s = max(now - mark.plays_at, 0.0)
         self._echoed_to = max(self._echoed_to, mark.plays_at)
         if mark.ordinal == 0:
@@ -314,14 +371,19 @@ class Playout:
         """From which point on nothing was heard, by our clock, although it should have been.
 
         A carrier that echoes marks and is long overdue with one is not playing what it was sent:
-        the socket is behind, or the line is. Infinity if all is well, or marks never work.
+        the socket is behind, or the line is. Infinity if all is well, or marks do not work.
         """
-        if self._round_trip_s is None:
+        if self._round_trip_s is None or not self._echoes:
             return float("inf")
         overdue_s = self._round_trip_s + (self._carrier_delay_s or 0.0) + OVERDUE_S
         for mark in self._marks.values():  # oldest first
             if mark.clears == self._clears and mark.plays_at > self._echoed_to:
-                return mark.plays_at if mark.plays_at + overdue_s <= now else float("inf")
+                if now < mark.plays_at + overdue_s:
+                    return float("inf")
+                if now < mark.plays_at + overdue_s + SILENT_S:
+                    return mark.plays_at
+                self._echoes, self._echoed_to = False, now
+                return float("inf")
         return float("inf")
 
     def settle(self, now: float) -> list[Track]:
@@ -338,6 +400,20 @@ class Playout:
         while self._tracks and self._tracks[0].over:
             over.append(self._tracks.popleft())
         return over
+
+    def drop_waiting(self) -> bool:
+        """Drop what waits behind the response the caller hears, and may be interrupted.
+
+        False, and nothing is dropped, if frames of it are at the carrier: these cannot be called
+        back alone.
+        """
+        waiting = [track for track in list(self._tracks)[1:] if not track.protected]
+        if any(len(track.queued) < track.received for track in waiting):
+            return False
+        for track in waiting:
+            self._tracks.remove(track)
+            self.counts.flushed_bytes += track.received
+        return True
 
     def flush(self, now: float) -> tuple[HeardItem, ...]:
         """Interrupt: drop everything not heard into limbo, under a new generation.

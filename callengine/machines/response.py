@@ -13,7 +13,7 @@ for, which response's audio counts, and when a cancel is over. Two rules carry e
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Final
 
@@ -33,6 +33,7 @@ from callengine.machines.response_terms import (
     Event,
     Finished,
     GaveUp,
+    Moved,
     Outdated,
     Purpose,
     ResponseCounts,
@@ -111,8 +112,21 @@ TRANSITIONS: Final = {
 """Events about a response other than the one in the slot never reach this table: a `Done` or a
 `Created` of a finished id is counted and ignored. A server that echoes our event ids tells its own
 responses from ours: while generating its own, `Done` goes back to `REQUESTED` if our create is
-still out; while unwanted, its own `Created` is taken as from `IDLE`. Every pair not listed leaves
-the state alone."""
+still out; while unwanted, its own `Created` is taken as from `IDLE`, and whatever would lead to
+`IDLE` leads to `UNWANTED` while such a create is out. Every pair not listed leaves the state
+alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Overtaken:
+    """A create that may still be out though nobody wants its response any more.
+
+    `wanted` is told to be outdated as soon as it is sure that the response that was interrupted is
+    not the one it asked for; None if it was.
+    """
+
+    event_id: str
+    wanted: Wanted | None = None
 
 
 class ResponseSlot:
@@ -125,10 +139,12 @@ class ResponseSlot:
         self.version = 0
         self._response_id: str | None = None
         self._audible = False
+        self._never_wanted = False
         self._barge_in: int | None = None
         self._wanted: deque[Wanted] = deque()
         self._asked: Wanted | None = None
         self._event_id: str | None = None
+        self._overtaken: _Overtaken | None = None
         self._echoes = False
         self._sent = 0
         self._deadline: float | None = None
@@ -161,6 +177,20 @@ class ResponseSlot:
         """This response is being cancelled: its audio still comes, and does not count."""
         return self.state is State.CANCELLING and response_id == self._response_id
 
+    @property
+    def cuts(self) -> bool:
+        """What is being cancelled was wanted; otherwise nothing of it is played in any case."""
+        return self.state is State.CANCELLING and not self._never_wanted
+
+    @property
+    def unanswered(self) -> int:
+        """How many creates and cancels the model has left unanswered so far."""
+        return self.counts.creates_timed_out + self.counts.cancels_timed_out
+
+    def forget_rest(self) -> None:
+        """The cancel came too late to cut anything: there is no rest to ask for."""
+        self._wanted = deque(w for w in self._wanted if w.purpose is not Purpose.CONTINUATION)
+
     def hold(self, until: float) -> None:
         """Ask for nothing before then: the caller has the floor."""
         self._held_until = until
@@ -191,12 +221,16 @@ class ResponseSlot:
                 return self._created(event, now)
             case AudioCame():
                 return self._audio_came(event, now)
+            case Moved():
+                return self._moved(now)
             case Done():
                 return self._done(event, now)
             case CancelWanted():
                 return [*self._outdate(), *self._cancel(event, now)]
             case CancelRefused(caused_by):
                 if self.state is State.CANCELLING and caused_by in {None, self._event_id}:
+                    if not self._never_wanted:
+                        self.forget_rest()
                     return self._release(event, Settlement.NOT_ACTIVE, now)
                 return []
             case CreateRefused():
@@ -262,25 +296,48 @@ class ResponseSlot:
         actions = self._supersede(now)
         if event.answers is not None:
             self._echoes = True
+            self._take_back(event.answers)
             if event.answers in self._creates():
+                if self._event_id is not None and event.answers != self._event_id:
+                    self._overtaken = _Overtaken(self._event_id)  # the one before does answer
                 self._event_id = None
         elif self.state is State.UNWANTED and self._echoes:
             self._let_create_go()
-        unwanted = self.state is State.UNWANTED
+        unwanted = self.state is State.UNWANTED or self._answers_overtaken(event)
         self._enter(event)
         self.counts.responses += 1
+        self._wanted = deque(replace(w, refused_since=None) for w in self._wanted)
         self._response_id = event.response_id
         self._deadline = None
+        self._never_wanted = unwanted
         if unwanted:
+            self.state = State.CANCELLING
             actions.append(self._send_cancel(event.response_id, now))
         elif self.purpose is not Purpose.GREETING:
             self._drop_answers()
         return actions
 
+    def _take_back(self, create: str) -> None:
+        """It is answered after all: an error without a name was about a create of the server."""
+        waiting = [wanted for wanted in self._wanted if wanted.given_up == create]
+        for wanted in waiting:
+            self._wanted.remove(wanted)
+            if self._event_id is None:
+                self._asked = wanted
+
     def _let_create_go(self) -> None:
         """The server's own response answers what the caller said: that one is wanted."""
+        assert self._event_id is not None, "a create is out"
+        self._overtaken = _Overtaken(self._event_id)
         self.state = State.IDLE
         self._asked = self._event_id = None
+
+    def _answers_overtaken(self, event: Created) -> bool:
+        overtaken = self._overtaken
+        if overtaken is None or event.answers != overtaken.event_id:
+            return False
+        self._overtaken = None
+        return True
 
     def _creates(self) -> tuple[str | None, ...]:
         """The creates that what is asked for was sent with."""
@@ -298,16 +355,23 @@ class ResponseSlot:
     def _audio_came(self, event: AudioCame, now: float) -> list[Action]:
         if not self.accepts(event.response_id):
             return []
-        if self._audible and now < self._reported_at + PROGRESS_S:
-            return []
+        if self._audible:
+            return self._moved(now)
         self._audible = True
         return [self._report(now)]
 
+    def _moved(self, now: float) -> list[Action]:
+        if self.state is not State.GENERATING or now < self._reported_at + PROGRESS_S:
+            return []
+        return [self._report(now)]
+
     def _create_refused(self, event: CreateRefused, now: float) -> list[Action]:
+        if self._overtaken and event.caused_by in {None, self._overtaken.event_id}:
+            return self._overtaken_failed()
         if not self._is_ours(event.caused_by):
             return []
         self.counts.creates_refused += 1
-        refused = self._asked
+        refused = replace(self._asked, given_up=self._event_id) if self._asked else None
         if self.state is State.GENERATING:
             self._asked = self._event_id = None
             if refused is not None and refused.purpose in UNANSWERED_BY_OTHERS:
@@ -324,6 +388,8 @@ class ResponseSlot:
         return [*actions, *self._release(event, Settlement.NOT_ACTIVE, now)]
 
     def _create_failed(self, event: CreateFailed, now: float) -> list[Action]:
+        if self._overtaken and event.caused_by == self._overtaken.event_id:
+            return self._overtaken_failed()
         if event.caused_by is None or not self._is_ours(event.caused_by):
             return []
         failed = self._asked
@@ -336,6 +402,13 @@ class ResponseSlot:
         if self.state is State.REQUESTED:
             actions = self._want_again(failed, now + RETRY_DELAY_S)
         return [*actions, *self._release(event, Settlement.NOT_ACTIVE, now)]
+
+    def _overtaken_failed(self) -> list[Action]:
+        """The response that was interrupted was not ours, and did not answer this."""
+        overtaken, self._overtaken = self._overtaken, None
+        self.counts.creates_refused += 1
+        wanted = overtaken.wanted if overtaken else None
+        return [Outdated(wanted)] if wanted and wanted.purpose in UNANSWERED_BY_OTHERS else []
 
     @property
     def _still_out(self) -> bool:
@@ -382,6 +455,11 @@ class ResponseSlot:
         actions = self._forget(settlement, now)
         self._enter(event)
         self._asked = self._event_id = self._deadline = None
+        overtaken, self._overtaken = self._overtaken, None
+        if overtaken is not None and self._echoes:  # it may still begin
+            self.state = State.UNWANTED
+            self._event_id = overtaken.event_id
+            self._deadline = now + REQUEST_DEADLINE_S
         return actions
 
     def _forget(self, settlement: Settlement, now: float) -> list[Action]:
@@ -401,7 +479,17 @@ class ResponseSlot:
         self._wanted = deque(w for w in self._wanted if w.purpose is not Purpose.CONTINUATION)
         if self.state is State.REQUESTED and self._asked is not None:
             outdated.insert(0, self._asked)
+        elif self.state is State.GENERATING and self._asked is not None and self._event_id:
+            outdated = [*self._overtake(self._event_id, self._asked), *outdated]
         return [Outdated(wanted) for wanted in outdated]
+
+    def _overtake(self, create: str, wanted: Wanted) -> list[Wanted]:
+        """A create that is out, or may be, while another response is interrupted."""
+        if not self._still_out:
+            self._overtaken = _Overtaken(create, wanted)
+            return []
+        self._overtaken = _Overtaken(create)
+        return [wanted] if wanted.purpose in UNANSWERED_BY_OTHERS else []
 
     def _cancel(self, event: CancelWanted | ResetRequest, now: float) -> list[Action]:
         self._barge_in = event.barge_in if isinstance(event, CancelWanted) else None

@@ -33,7 +33,8 @@ class Wanted:
     """A response somebody wants; equal ones that wait are asked for once.
 
     `given_up` is the event id of an earlier create for it that the model has not answered;
-    `refused_since` is when the model first said that another response is under way.
+    `refused_since` is when the model first said that another response is under way; None again
+    as soon as one is seen.
     """
 
     purpose: Purpose
@@ -83,6 +84,11 @@ class AudioCame:
 
 
 @dataclass(frozen=True, slots=True)
+class Moved:
+    """The model is at work, though not at audio: at words, or at the arguments of a tool."""
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
     """`response.done`. `failed` if there is nothing to hear and it is worth another try."""
 
@@ -122,6 +128,7 @@ Event: TypeAlias = (
     CreateWanted
     | Created
     | AudioCame
+    | Moved
     | Done
     | CancelWanted
     | CancelRefused

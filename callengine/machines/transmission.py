@@ -49,6 +49,10 @@ MAX_LATE_TIMES: Final = 100
 PROGRESS_S: Final = 1.0
 """How often moving playout is reported as such."""
 
+LAST_ECHO_S: Final = 0.5
+"""By our clock the farewell was heard; on a line that varies its last mark tells better. So much
+longer that mark is waited for."""
+
 FAREWELL: Final = "farewell"
 """The response id of audio that did not come from the model."""
 
@@ -149,18 +153,28 @@ class TransmissionCounts:
 
 
 class Transmission:
-    """The outbound half of one call. Nothing is sent before the carrier named the stream."""
+    """The outbound half of one call. Nothing is sent before the carrier named the stream.
 
-    def __init__(self, *, lead_s: float, mark_every_frames: int, false_trigger_s: float) -> None:
+    One that takes the place of another begins with a `generation` above all of the other's.
+    """
+
+    def __init__(
+        self, *, lead_s: float, mark_every_frames: int, false_trigger_s: float, generation: int = 0
+    ) -> None:
         self.counts = TransmissionCounts()
         self.ledger: deque[Onset] = deque(maxlen=MAX_LEDGER)
         self.late_at: deque[float] = deque(maxlen=MAX_LATE_TIMES)
         self.playout = Playout(mark_every_frames)
+        self.playout.generation = generation
+        self._takes_over = generation > 0
+        self._wanted_from = generation
         self._grid = Grid(lead_s)
         self._barge_in = BargeIn(false_trigger_s)
         self.own_audio_bytes = 0
         self._streaming = False
         self._draining = False
+        self._drained_by: float | None = None
+        self._overtaken_by: Evidence | None = None
         self._open: Onset | None = None
         self._version = 0
         self._reported_at = float("-inf")
@@ -181,7 +195,7 @@ class Transmission:
 
     def next_deadline(self) -> float | None:
         """When something is due next."""
-        due = [self._barge_in.next_deadline(), self.playout.heard_at]
+        due = [self._barge_in.next_deadline(), self.playout.heard_at, self._drained_by]
         if self._ready:
             due.append(self._grid.due_at)
         return min((at for at in due if at is not None), default=None)
@@ -206,6 +220,7 @@ class Transmission:
                 return self._settle(now)
             case MarkEchoed():
                 self.playout.mark_echoed(event.name, now)
+                return self._settle(now)
             case StreamStarted():
                 return self._start(now)
             case OnsetDebounced():
@@ -222,10 +237,14 @@ class Transmission:
         if self._streaming:
             return []
         self._streaming = True
-        probe = SendMark(self.playout.probe(now))
+        actions: list[Action] = []
+        if self._takes_over:  # nobody knows what the carrier still holds of the one before
+            self.counts.clears += 1
+            actions.append(SendClear())
+        actions.append(SendMark(self.playout.probe(now)))
         if self.playout.frame_ready:
             self._grid.open(now)
-        return [probe]
+        return actions
 
     # ---- audio
 
@@ -235,7 +254,11 @@ class Transmission:
         outdated = event.generation != self.playout.generation and not event.protected
         if outdated or self._draining:
             self.playout.queue_outdated(
-                event.response_id, event.item_id, event.content_index, event.audio
+                event.response_id,
+                event.item_id,
+                event.content_index,
+                event.audio,
+                wanted=event.generation >= self._wanted_from and not self._draining,
             )
             return
         self.playout.queue(
@@ -275,9 +298,13 @@ class Transmission:
         actions: list[Action] = [
             ResponseHeard(track.response_id) for track in self.playout.settle(now)
         ]
+        actions += self._overtake(now)
         if self._draining and self.playout.speaking is None:
-            self._draining = False
-            actions.append(Drained())
+            if self._drained_by is None:
+                self._drained_by = now + LAST_ECHO_S
+            if now >= self._drained_by or not self.playout.awaits_echo:
+                self._draining, self._drained_by = False, None
+                actions.append(Drained())
         return actions
 
     def _drain(self, farewell: bytes, now: float) -> list[Action]:
@@ -294,7 +321,7 @@ class Transmission:
 
     def _floor(self) -> Floor:
         speaking = self.playout.speaking
-        if speaking is None:
+        if speaking is None or not self._streaming:
             return Floor.FREE
         # While draining there is no model left to answer: an interruption would only cost the
         # caller the farewell.
@@ -317,10 +344,24 @@ class Transmission:
                 self._record(evidence, Outcome.UNOPPOSED, now)
             case Verdict.CONTINUE:
                 self._record(evidence, Outcome.CONTINUED, now)
-            case Verdict.PASS_CONFIRMED:
+            case Verdict.PASS_CONFIRMED if not self._draining:
+                if not self.playout.drop_waiting():
+                    self._overtaken_by = evidence
+                    return []
                 self.playout.generation += 1
+                self._wanted_from = self.playout.generation
                 return [CallerSpoke(self.playout.generation)]
         return []
+
+    def _overtake(self, now: float) -> list[Action]:
+        """The caller spoke over protected audio; what began behind it may be interrupted now."""
+        evidence, floor = self._overtaken_by, self._floor()
+        if evidence is None or floor is Floor.PROTECTED:
+            return []
+        self._overtaken_by = None
+        if floor is Floor.FREE:
+            return []
+        return [*self._interrupt(evidence, now), *self._confirm(now)]
 
     def _record(self, evidence: Evidence | OnsetDebounced, outcome: Outcome, now: float) -> Onset:
         onset = Onset(  # what the model heard has no time and no level of ours
@@ -330,7 +371,9 @@ class Transmission:
             level_rms=getattr(evidence, "level_rms", 0),
         )
         last = self.ledger[-1] if self.ledger else None
-        if isinstance(evidence, SpeechConfirmed) and last and last.onset_at == onset.onset_at:
+        begun = (Outcome.UNOPPOSED, onset.onset_at)
+        confirmed = isinstance(evidence, SpeechConfirmed)
+        if confirmed and last is not None and (last.outcome, last.onset_at) == begun:
             self.ledger.pop()  # it began in silence, and meets the AI only now
         self.ledger.append(onset)
         return onset
@@ -366,13 +409,14 @@ class Transmission:
         if self.playout.speaking is not None:
             self.playout.flush(now)  # it came while nobody was sure, and was not played
         self.playout.discard_limbo()
+        self._wanted_from = self.playout.generation
         return [BargeInConfirmed(self.playout.generation, onset.heard)]
 
     def _dismiss(self, now: float) -> list[Action]:
         self.counts.false_triggers += 1
         self._close(Outcome.RESUMED if self.playout.in_limbo else Outcome.FALSE, now)
         self.playout.resume()
-        return [BargeInDismissed()]
+        return [BargeInDismissed(), *self._settle(now)]  # what was resumed may be at its end
 
     def _debounced(self, event: OnsetDebounced, now: float) -> None:
         self.counts.onsets_debounced += 1

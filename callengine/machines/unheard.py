@@ -31,6 +31,13 @@ class _Item:
     generation: int
     protected: bool
     received_bytes: int = 0
+    dropped_bytes: int = 0
+    complete: bool = False
+
+    @property
+    def never_played(self) -> bool:
+        """Nothing of it is on its way to the ear."""
+        return self.dropped_bytes >= self.received_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +54,13 @@ class Unheard:
 
     def __init__(self) -> None:
         self._items: dict[ItemKey, _Item] = {}
-        self._truncated: dict[ItemKey, None] = {}
+        self._settled: dict[ItemKey, None] = {}
 
     def received(
         self, key: ItemKey, response_id: str, size_bytes: int, generation: int, *, protected: bool
     ) -> None:
-        """Audio of an item came, played or not; `generation` is the one it came under."""
-        if key in self._truncated:
+        """Audio of an item came, and is to be played; `generation` is the one it came under."""
+        if key in self._settled:
             return
         item = self._items.get(key)
         if item is None:
@@ -62,13 +69,32 @@ class Unheard:
             item = self._items[key] = _Item(response_id, generation, protected)
         item.received_bytes += size_bytes
 
+    def dropped(self, key: ItemKey, response_id: str, size_bytes: int, generation: int) -> None:
+        """Audio of an item came and will not be played, whatever becomes of the rest."""
+        self.received(key, response_id, size_bytes, generation, protected=False)
+        if key in self._items:
+            self._items[key].dropped_bytes += size_bytes
+
+    def complete(self, key: ItemKey) -> None:
+        """No more audio of this item will come."""
+        if key in self._items:
+            self._items[key].complete = True
+
     def holds(self, response_id: str) -> bool:
         """The caller has not heard this response to its end."""
         return any(item.response_id == response_id for item in self._items.values())
 
-    def heard(self, response_id: str) -> None:
-        """The caller heard this response to its end."""
-        self._items = {k: i for k, i in self._items.items() if i.response_id != response_id}
+    def heard(self, response_id: str) -> list[SendTruncate]:
+        """The caller heard this response to its end, but for what was dropped."""
+        over = [key for key, item in self._items.items() if item.response_id == response_id]
+        truncates = []
+        for key in over:
+            item = self._items.pop(key)
+            if item.dropped_bytes:
+                played_bytes = item.received_bytes - item.dropped_bytes
+                truncates.append(SendTruncate(*key, played_bytes // BYTES_PER_MS))
+                self._settle(key)
+        return truncates
 
     def resumed(self, generation: int) -> None:
         """Nothing is lost: what was flushed is played under this generation."""
@@ -76,16 +102,32 @@ class Unheard:
             item.generation = generation
 
     def truncate(self, generation: int, heard: tuple[HeardItem, ...] = ()) -> list[SendTruncate]:
-        """Everything older than `generation` was cut off: `heard` of it was heard, else nothing."""
-        heard_ms = {ItemKey(item.item_id, item.content_index): item.heard_ms for item in heard}
+        """Everything older than `generation` was cut off: `heard` of it was heard, else nothing.
+
+        So was, whatever its generation, what was never played.
+        An item that was heard to its end is left alone: to truncate it, even to its full length,
+        makes the server forget its words.
+        """
+        heard_ms: dict[ItemKey, int] = {}
+        for stretch in heard:  # of an item whose audio came between that of others, several
+            key = ItemKey(stretch.item_id, stretch.content_index)
+            heard_ms[key] = heard_ms.get(key, 0) + stretch.heard_ms
         cut_off = [
-            k for k, i in self._items.items() if i.generation < generation and not i.protected
+            key
+            for key, item in self._items.items()
+            if (item.generation < generation or item.never_played) and not item.protected
         ]
         truncates = []
         for key in cut_off:
-            received_ms = self._items.pop(key).received_bytes // BYTES_PER_MS
-            truncates.append(SendTruncate(*key, min(heard_ms.get(key, 0), received_ms)))
-            self._truncated[key] = None
-        while len(self._truncated) > MAX_ITEMS:
-            del self._truncated[next(iter(self._truncated))]
+            item = self._items.pop(key)
+            received_ms = item.received_bytes // BYTES_PER_MS
+            end_ms = min(heard_ms.get(key, 0), received_ms)
+            if end_ms < received_ms or not item.complete:
+                truncates.append(SendTruncate(*key, end_ms))
+            self._settle(key)
         return truncates
+
+    def _settle(self, key: ItemKey) -> None:
+        self._settled[key] = None
+        while len(self._settled) > MAX_ITEMS:
+            del self._settled[next(iter(self._settled))]

@@ -16,5 +16,7 @@ class Fault(StrEnum):
     NOT_AN_OBJECT = "not_an_object"
     MISSING_FIELD = "missing_field"
     """Absent, or an identifier that is the empty string."""
+    TOO_LONG = "too_long"
+    """An identifier that nobody would make; identifiers are kept, and so are bounded."""
     WRONG_TYPE = "wrong_type"
     BAD_BASE64 = "bad_base64"

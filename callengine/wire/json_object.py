@@ -15,6 +15,9 @@ from callengine.wire.fault import Fault
 MAX_KIND_CHARS: Final = 80
 """A peer's word for an event or a value is cut here before it reaches logs and counters."""
 
+MAX_IDENTIFIER_CHARS: Final = 512
+"""What the Realtime API allows for ids of ours; those of both peers have under 60 characters."""
+
 _MAX_INTEGER: Final = 2**53 - 1
 """RFC 8259: beyond this, JSON implementations no longer agree on an integer's value."""
 
@@ -96,7 +99,14 @@ class JsonObject:
         value = self.text(key)
         if not value:
             raise BadField(Fault.MISSING_FIELD, self._path + key)
+        if len(value) > MAX_IDENTIFIER_CHARS:
+            raise BadField(Fault.TOO_LONG, self._path + key)
         return value
+
+    def word_or_none(self, key: str) -> str | None:
+        """A peer's word, cut to what may be logged."""
+        value = self.members.get(key)
+        return clipped(value) if isinstance(value, str) else None
 
     def integer(self, key: str) -> int:
         """See `as_integer`."""
@@ -108,6 +118,18 @@ class JsonObject:
     def integer_or_none(self, key: str) -> int | None:
         """See `as_integer`."""
         return as_integer(self.members.get(key))
+
+    def count(self, key: str) -> int:
+        """An integer that is not negative."""
+        value = self.count_or_none(key)
+        if value is None:
+            self.refuse(key)
+        return value
+
+    def count_or_none(self, key: str) -> int | None:
+        """An integer that is not negative."""
+        value = as_integer(self.members.get(key))
+        return None if value is None or value < 0 else value
 
     def flag_or_none(self, key: str) -> bool | None:
         """`true` or `false`."""

@@ -93,6 +93,11 @@ def encode_turn_detection_update(event_id: str, vad: VadConfig, *, interrupt_res
     return _frame("session.update", event_id, session=session)
 
 
+def encode_session_query(event_id: str) -> str:
+    """An update that changes nothing: omitted fields stay, the session in force is the answer."""
+    return _frame("session.update", event_id, session={"type": "realtime"})
+
+
 def encode_append(audio: bytes) -> str:
     """The caller's audio in the session's input format. ValueError when empty."""
     _refuse_empty(audio=audio)

@@ -102,7 +102,7 @@ def _input_transcript_failed(fields: JsonObject) -> ev.InputTranscriptFailed:
 
 def _error_code(error: JsonObject) -> str | None:
     # `code` is null for some errors whose `type` says enough to act on, as for server_error.
-    return error.text_or_none("code") or error.text_or_none("type")
+    return error.word_or_none("code") or error.word_or_none("type")
 
 
 def _response_created(fields: JsonObject) -> ev.ResponseCreated:
@@ -124,7 +124,7 @@ def _audio_delta(fields: JsonObject) -> ev.AudioDelta:
     return ev.AudioDelta(
         fields.identifier("response_id"),
         fields.identifier("item_id"),
-        fields.integer("content_index"),
+        fields.count("content_index"),
         fields.audio("delta"),
     )
 
@@ -133,7 +133,7 @@ def _audio_done(fields: JsonObject) -> ev.AudioDone:
     return ev.AudioDone(
         fields.identifier("response_id"),
         fields.identifier("item_id"),
-        fields.integer("content_index"),
+        fields.count("content_index"),
     )
 
 
@@ -141,7 +141,7 @@ def _transcript_delta(fields: JsonObject) -> ev.TranscriptDelta:
     return ev.TranscriptDelta(
         fields.identifier("response_id"),
         fields.identifier("item_id"),
-        fields.integer("content_index"),
+        fields.count("content_index"),
         fields.text("delta"),
     )
 
@@ -150,7 +150,7 @@ def _transcript_done(fields: JsonObject) -> ev.TranscriptDone:
     return ev.TranscriptDone(
         fields.identifier("response_id"),
         fields.identifier("item_id"),
-        fields.integer("content_index"),
+        fields.count("content_index"),
         fields.text("transcript"),
     )
 
@@ -216,19 +216,19 @@ def _usage(fields: JsonObject) -> ev.Usage | None:
     heard = fields.child_or_empty("input_token_details")
     spoken = fields.child_or_empty("output_token_details")
     return ev.Usage(
-        input_tokens=fields.integer_or_none("input_tokens") or 0,
-        output_tokens=fields.integer_or_none("output_tokens") or 0,
-        total_tokens=fields.integer_or_none("total_tokens") or 0,
-        cached_tokens=heard.integer_or_none("cached_tokens") or 0,
-        input_audio_tokens=heard.integer_or_none("audio_tokens") or 0,
-        output_audio_tokens=spoken.integer_or_none("audio_tokens") or 0,
+        input_tokens=fields.count_or_none("input_tokens") or 0,
+        output_tokens=fields.count_or_none("output_tokens") or 0,
+        total_tokens=fields.count_or_none("total_tokens") or 0,
+        cached_tokens=heard.count_or_none("cached_tokens") or 0,
+        input_audio_tokens=heard.count_or_none("audio_tokens") or 0,
+        output_audio_tokens=spoken.count_or_none("audio_tokens") or 0,
     )
 
 
 def _item_truncated(fields: JsonObject) -> ev.ItemTruncated:
     return ev.ItemTruncated(
         fields.identifier("item_id"),
-        fields.integer("content_index"),
+        fields.count("content_index"),
         fields.integer("audio_end_ms"),
     )
 
@@ -236,10 +236,10 @@ def _item_truncated(fields: JsonObject) -> ev.ItemTruncated:
 def _error(fields: JsonObject) -> ev.ErrorReceived:
     error = fields.child("error")
     return ev.ErrorReceived(
-        code=error.text_or_none("code"),
-        error_type=error.text_or_none("type"),
+        code=error.word_or_none("code"),
+        error_type=error.word_or_none("type"),
         message=error.text_or_none("message") or "",
-        param=error.text_or_none("param"),
+        param=error.word_or_none("param"),
         caused_by=error.text_or_none("event_id"),
     )
 

@@ -151,7 +151,7 @@ def _connected(fields: JsonObject) -> Connected:
 def _start(fields: JsonObject) -> Start:
     start = fields.child("start")
     return Start(
-        stream_sid=fields.text_or_none("streamSid") or start.identifier("streamSid"),
+        stream_sid=(fields if fields.text_or_none("streamSid") else start).identifier("streamSid"),
         call_sid=start.identifier("callSid"),
         account_sid=start.text_or_none("accountSid") or "",
         tracks=_tracks(start),

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from loguru import logger
 
-from callengine.actors.dispatch import DispatchedActor, Dispatcher, Stepper
+from callengine.actors.dispatch import DispatchedActor, Dispatcher
 from callengine.actors.shell import Barrier, Peers, Ref
+from callengine.actors.stepper import Stepper
 
 if TYPE_CHECKING:
     from collections.abc import Callable

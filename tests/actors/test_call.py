@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import json
 import queue
+import threading
 from typing import TYPE_CHECKING
 
 import pykka
 import pytest
 
 from callengine.actors.call import Call, Setting, start_call
-from callengine.actors.dispatch import OwnThreads, Pool, Stepper, Timers
+from callengine.actors.dispatch import OwnThreads, Pool, Timers
+from callengine.actors.host_calls import HostCalls
+from callengine.actors.realtime_bridge import RealtimeBridge
+from callengine.actors.stepper import Stepper
+from callengine.actors.supervisor import Supervisor
+from callengine.actors.twilio_ingress import TwilioIngress
+from callengine.actors.tx_pacer import TxPacer
+from callengine.actors.vad_detector import VADDetector
+from callengine.actors.watchdog import Watchdog
 from callengine.agent import Agent
 from callengine.logs import CallLog
+from callengine.machines.lifecycle import MAX_RESTARTS
 from callengine.messages import EndCause, ModelClosed, ModelConnected
 from callengine.settings import Settings
 from tests.actors.rig import CarrierTape, ModelTape
@@ -31,6 +41,15 @@ ACTORS = [
     "VADDetector",
     "Watchdog",
 ]
+STARTED = {
+    "supervisor": Supervisor,
+    "ingress": TwilioIngress,
+    "detector": VADDetector,
+    "pacer": TxPacer,
+    "bridge": RealtimeBridge,
+    "watchdog": Watchdog,
+    "host_calls": HostCalls,
+}
 START = json.dumps(
     {
         "event": "start",
@@ -60,7 +79,7 @@ class Held:
         )
 
     def crash(self, name: str) -> None:
-        """Tell an actor something that no machine can take."""
+        """From now on an actor crashes whatever it is told, and it is told something."""
         ref = pykka.ActorRegistry.get_by_class_name(name)[0]
 
         def handle(message: object, now: float) -> list[object]:
@@ -68,7 +87,8 @@ class Held:
 
         actor = ref.actor_inbox.actor  # type: ignore[attr-defined]
         actor.handle = handle
-        ref.tell("anything")
+        for _ in range(MAX_RESTARTS + 1):
+            ref.tell("anything")
 
     def ended(self, within_s: float = 60.0) -> CallSummary:
         """Its summary, the only one, with everybody gone."""
@@ -100,7 +120,7 @@ def test_the_model_is_connected_to_when_the_stream_starts() -> None:
 
 @pytest.mark.parametrize("name", ACTORS)
 @pytest.mark.parametrize("begun", [False, True])
-def test_whichever_actor_crashes_the_call_ends_with_a_summary_and_closed_sockets(
+def test_whichever_actor_crashes_again_and_again_the_call_ends_with_a_summary_and_closed_sockets(
     name: str, begun: bool
 ) -> None:
     held = Held()
@@ -135,9 +155,81 @@ def test_an_actor_that_crashes_while_the_rest_is_being_heard_ends_it(name: str) 
 def test_two_actors_that_crash_are_one_end() -> None:
     held = Held()
     held.crash("TxPacer")
-    held.stepper.settle()
     held.crash("RealtimeBridge")
-    assert held.ended().end_detail == "TxPacer: SystemExit"
+    assert held.ended().end_detail in {"TxPacer: SystemExit", "RealtimeBridge: SystemExit"}
+
+
+def test_an_actor_that_cannot_start_leaves_nothing_of_the_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each of the seven, and what is raised for the calling thread is raised there, afterwards."""
+    for name, kind in STARTED.items():
+        for error in (ValueError(), SystemExit(), MemoryError(), KeyboardInterrupt()):
+            with monkeypatch.context() as patched:
+                patched.setattr(kind, "__init__", raising(error))
+                held = Held.__new__(Held)
+                if isinstance(error, KeyboardInterrupt):
+                    with pytest.raises(KeyboardInterrupt):
+                        held.__init__()  # type: ignore[misc]
+                else:
+                    held.__init__()  # type: ignore[misc]
+                    held.call.received(START)
+                    held.call.carrier_closed(1011, "")
+                    held.call.end(EndCause.SHUTDOWN)
+                    held.call.flow()
+                    held.call.abandon()
+            summary = held.ended(within_s=0.0)
+            assert summary.end_cause is EndCause.CRASHED
+            assert summary.end_detail == f"{name} could not start: {type(error).__name__}"
+            assert held.carrier.tape == [("close", 1011, "crashed")]
+            assert held.model.tape == [("close",)]
+            assert held.stepper.alarms == 0
+
+
+def raising(error: BaseException) -> Callable[..., None]:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize("error", [ValueError(), SystemExit(), KeyboardInterrupt()], ids=repr)
+@pytest.mark.parametrize("what", ["carrier", "model", "conclude"])
+def test_whatever_fails_when_a_call_is_taken_apart_the_rest_is_done(
+    monkeypatch: pytest.MonkeyPatch, error: BaseException, what: str
+) -> None:
+    monkeypatch.setattr(Watchdog, "__init__", raising(ValueError()))
+    carrier, model, concluded = CarrierTape(), ModelTape(), list[object]()
+    conclude = concluded.append
+    if what == "conclude":
+        conclude = raising(error)
+    else:
+        monkeypatch.setattr({"carrier": carrier, "model": model}[what], "close", raising(error))
+    stepper = Stepper()
+    setting = Setting(stepper, stepper, CallLog())
+    start_call(setting, Settings(), Agent(), (carrier, model), conclude)
+    stepper.settle()
+    assert pykka.ActorRegistry.get_all() == []
+    assert [len(carrier.tape), len(model.tape), len(concluded)] == [
+        what != each for each in ("carrier", "model", "conclude")
+    ]
+
+
+def test_an_actor_that_gets_no_thread_leaves_nothing_of_the_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    timers = Timers()
+    own_threads = OwnThreads(timers)
+    stepper, concluded = Stepper(), list[object]()
+    setting = Setting(stepper, own_threads, CallLog())
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", raising(RuntimeError()))
+        start_call(setting, Settings(), Agent(), (CarrierTape(), ModelTape()), concluded.append)
+    stepper.settle()
+    assert pykka.ActorRegistry.get_all() == []
+    assert len(concluded) == 1
+    own_threads.stop(5.0)
+    timers.stop()
 
 
 def test_a_call_that_crashes_leaves_another_one_alone() -> None:

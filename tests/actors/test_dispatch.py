@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -17,10 +19,10 @@ from callengine.actors.dispatch import (
     Dispatcher,
     OwnThreads,
     Pool,
-    Stepper,
     Timers,
     tell,
 )
+from callengine.actors.stepper import Stepper
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -367,6 +369,18 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> FrozenClock:
     clock = FrozenClock()
     monkeypatch.setattr(dispatch, "time", SimpleNamespace(monotonic=clock.monotonic))
     return clock
+
+
+def test_timers_keep_no_dead_actor_alive(timers: Timers) -> None:
+    own_threads = OwnThreads(timers)
+    ref = Recorder.start(own_threads)
+    inbox = weakref.ref(ref.actor_inbox)
+    timers.tell_at(own_threads.now() + 3600.0, ref, "late")
+    ref.stop()
+    own_threads.stop(5.0)
+    del ref
+    gc.collect()
+    assert inbox() is None
 
 
 def test_timers_tell_in_the_order_of_time_and_of_asking(clock: FrozenClock) -> None:

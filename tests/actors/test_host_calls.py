@@ -12,6 +12,7 @@ from callengine.actors.shell import Report
 from callengine.agent import Agent, Tool
 from callengine.messages import (
     AgentSaid,
+    BeginAnew,
     CallerSaid,
     DtmfPressed,
     HostEvent,
@@ -87,7 +88,9 @@ def test_a_tool_gets_its_arguments_and_its_result_goes_back(
     assert context_errors(rig) == 0
 
 
-@pytest.mark.parametrize("arguments", ['{"a": 2, "b', "[1, 2]", '"ab"', "null"])
+@pytest.mark.parametrize(
+    "arguments", ['{"a": 2, "b', "[1, 2]", '"ab"', "null", '{"a": ' * 100_000, "9" * 5000]
+)
 def test_arguments_that_are_no_object_are_the_models_fault(rig: Rig, arguments: str) -> None:
     """C-A 50."""
     place(rig)
@@ -172,3 +175,39 @@ def test_a_host_that_wants_to_leave_the_process_does_not_even_leave_the_call(rig
     rig.tell(DtmfPressed("5"))
     assert rig.told("supervisor") == []
     assert context_errors(rig) == 1
+
+
+@pytest.mark.parametrize("error", [ValueError(), SystemExit(), MemoryError(), KeyboardInterrupt()])
+@pytest.mark.parametrize("name", ["broken", "on_event"])
+def test_whatever_the_hosts_code_raises_costs_the_call_nothing(
+    rig: Rig, error: BaseException, name: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    agent = Agent(tools=(tool("broken", fail), TOOLS[0]), on_event=fail)
+    rig.place("host_calls", HostCalls.start(rig.stepper, rig.log, agent))
+    if name == "broken":
+        assert "error" in result(rig, name)
+    else:
+        rig.tell(DtmfPressed("5"))
+    assert result(rig, "add", '{"a": 2, "b": 3}') == 5
+    assert context_errors(rig) == 1
+
+
+def test_a_tool_call_that_is_lost_is_answered_at_once_and_those_that_waited_are_run(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place(rig)
+    with monkeypatch.context() as patched:
+
+        def run(*_: object) -> None:
+            raise MemoryError
+
+        patched.setattr(HostCalls, "_run", run)
+        rig.tell(ToolCalled("call_1", "hours", "{}"), ToolCalled("call_2", "nothing", "{}"))
+    (lost,) = rig.told("bridge")
+    assert lost.call_id == "call_1"
+    assert json.loads(lost.output) == {"error": "the tool was lost"}
+    rig.tell(BeginAnew())
+    assert rig.told("bridge") == [ToolReturned("call_2", "null")]

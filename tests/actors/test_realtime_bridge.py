@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from callengine.actors.realtime_bridge import RealtimeBridge
+from callengine.actors.realtime_bridge import MAX_KINDS_LOGGED, RealtimeBridge
 from callengine.actors.shell import Report
 from callengine.agent import Agent, Tool, VadConfig
 from callengine.machines.conversation import Conversation
@@ -386,6 +386,18 @@ def test_what_is_not_understood_is_counted_and_logged_without_its_content(
     assert len(model.sent()) == 1, "the call goes on"
 
 
+def test_what_is_not_understood_is_logged_once_of_each_kind(rig: Rig, model: Model) -> None:
+    """C-A 70, 72: a newer server, or a hostile one, cannot flood the log."""
+    unknown = '{"type":"response.hologram"}'
+    rig.tell(*[ModelMessage(unknown) for _ in range(50)])
+    rig.tell(*[ModelMessage("not json") for _ in range(50)])
+    assert len(rig.logged()) == 2
+    rig.tell(*[ModelMessage(json.dumps({"type": f"t{n}"})) for _ in "xx" for n in range(1000)])
+    assert len(rig.logged()) == MAX_KINDS_LOGGED
+    got = model.report().conversation
+    assert (got.unknown_events, got.malformed_events) == (2050, 50)
+
+
 def test_an_error_is_counted_by_its_code(model: Model) -> None:
     error = {"type": "invalid_request_error", "code": "odd", "message": SECRET}
     model.says("error", error=error)
@@ -401,6 +413,25 @@ def test_a_fatal_error_ends_the_call(rig: Rig, model: Model) -> None:
 
 
 # ---- watchdog and report
+
+
+def test_a_model_that_does_not_hear_the_caller_is_asked_whether_it_is_there(
+    rig: Rig, model: Model
+) -> None:
+    rig.tell(CallerSpoke(1))
+    rig.run(until=2.4)
+    assert model.sent() == []
+    rig.run(until=2.6)
+    (probe,) = model.sent()
+    assert (probe["type"], probe["session"]) == ("session.update", {"type": "realtime"})
+    asked = rig.told("watchdog")[-1]
+    assert (asked.owner, asked.state) == (Owner.MODEL, "asked")
+    rig.tell(ModelAlive())
+    assert rig.told("watchdog") == [], "a pong answers nothing"
+    model.says("error", error={"type": "x", "message": "what?"})
+    assert [(told.state, told.version) for told in rig.told("watchdog")] == [
+        ("open", asked.version + 1)
+    ]
 
 
 def test_a_reset_during_a_cancel_is_refused(rig: Rig, speaking: Model) -> None:

@@ -13,7 +13,17 @@ import pytest
 from callengine.actors import shell as shell_module
 from callengine.actors.dispatch import OwnThreads, Pool, Timers
 from callengine.actors.shell import Barrier, Peers, Report, Shell, wait_until_handled
-from callengine.messages import ActorCrashed, DeadlineReached, ReportRequest
+from callengine.messages import (
+    ActorCrashed,
+    BeginAnew,
+    DeadlineReached,
+    Owner,
+    ReportRequest,
+    ResetReason,
+    ResetRequest,
+    StateChanged,
+    StatesWanted,
+)
 from tests.actors.rig import CALL_SID, Neighbour
 
 if TYPE_CHECKING:
@@ -58,6 +68,21 @@ class ToNobody:
 
 
 @dataclass(frozen=True)
+class Bequeathed:
+    """An action that is taken when a message has killed the actor."""
+
+    message: object
+
+
+@dataclass(frozen=True)
+class Cannot:
+    """Makes a part of the shell fail from now on."""
+
+    what: str
+    error: BaseException
+
+
+@dataclass(frozen=True)
 class Own:
     """An action of the shell's own."""
 
@@ -67,12 +92,30 @@ class Own:
 class Sample(Shell):
     """A shell with a machine that does as it is told."""
 
-    ROUTES: ClassVar = {ToTwo: ("pacer", "bridge"), ToNobody: ()}
+    ROUTES: ClassVar = {
+        ToTwo: ("pacer", "bridge"),
+        ToNobody: (),
+        StateChanged: ("watchdog",),
+        Bequeathed: ("bridge",),
+    }
 
     def __init__(self, dispatcher: Dispatcher, log: Logger) -> None:
         super().__init__(dispatcher, log)
+        self.cannot: dict[str, BaseException] = {}
+        self.renew()
+
+    def renew(self) -> None:
+        self.fail("renew")
         self.deadline: float | None = None
         self.done: list[Any] = []
+
+    def fail(self, what: str) -> None:
+        if what in self.cannot:
+            raise self.cannot[what]
+
+    def bequeath(self, message: Any) -> Iterable[object]:  # noqa: ANN401
+        self.fail("bequeath")
+        return [Bequeathed(message)]
 
     def handle(self, message: Any, now: float) -> Iterable[object]:  # noqa: ANN401
         match message:
@@ -80,6 +123,8 @@ class Sample(Shell):
                 if error is not None:
                     raise error
                 return actions
+            case Cannot(what, error):
+                self.cannot[what] = error
             case WakeAt(at):
                 self.deadline = at
             case DeadlineReached():
@@ -91,6 +136,7 @@ class Sample(Shell):
         return []
 
     def next_deadline(self) -> float | None:
+        self.fail("next_deadline")
         return self.deadline
 
     def perform(self, action: object) -> None:
@@ -101,6 +147,7 @@ class Sample(Shell):
                 super().perform(action)
 
     def report(self) -> object:
+        self.fail("report")
         return tuple(self.done)
 
 
@@ -138,10 +185,10 @@ def test_actions_are_done_in_order_own_ones_and_routed_ones(rig: Rig) -> None:
     assert rig.told("pacer") == [ToTwo()]
 
 
-def test_an_action_that_nobody_can_perform_is_a_crash_not_a_silence(rig: Rig, sample: Ref) -> None:
+@pytest.mark.usefixtures("sample")
+def test_an_action_that_nobody_can_perform_is_a_crash_not_a_silence(rig: Rig) -> None:
     rig.tell(Do(("what is this",)))
-    assert rig.told("supervisor") == [ActorCrashed("Sample", "NotImplementedError")]
-    assert not sample.is_alive()
+    assert rig.told("supervisor") == [ActorCrashed("Sample", "NotImplementedError", ())]
 
 
 @pytest.mark.usefixtures("sample")
@@ -209,6 +256,21 @@ def test_a_deadline_that_moves_ever_later_costs_one_alarm_not_one_per_message(ri
 
 
 @pytest.mark.usefixtures("sample")
+def test_whoever_is_asked_about_a_state_looks_at_the_clock(rig: Rig) -> None:
+    """The alarm for what is overdue may have been lost: one is set again."""
+    rig.tell(WakeAt(2.0))
+    rig.stepper._due.clear()
+    rig.run(until=5.0)
+    asked = ResetRequest(Owner.PLAYOUT, ResetReason.PLAYOUT_STALLED, 1)
+    rig.tell("anything else")
+    rig.run(until=6.0)
+    assert done(rig) == [("anything else", 5.0)]
+    rig.tell(asked)
+    rig.run(until=6.0)
+    assert done(rig) == [("anything else", 5.0), (asked, 6.0), ("woken", 6.0)]
+
+
+@pytest.mark.usefixtures("sample")
 def test_a_deadline_in_the_past_is_due_at_once(rig: Rig) -> None:
     rig.run(until=3.0)
     rig.tell(WakeAt(1.0))
@@ -227,15 +289,14 @@ def test_whatever_kills_an_actor_is_told_to_the_supervisor_and_spares_the_others
     rig: Rig, sample: Ref, error: BaseException
 ) -> None:
     bystander = Sample.start(rig.stepper, rig.log)
+    sample.tell(Do((Own(1),)))
     sample.tell(Do(error=error))
     sample.tell(Do((ToTwo(),)))
     rig.stepper.settle()
     assert rig.told("pacer") == [], "a broken machine takes no more"
-    assert rig.told("supervisor") == [ActorCrashed("Sample", type(error).__name__)]
-    assert not sample.is_alive()
-    assert bystander.is_alive()
+    assert rig.told("supervisor") == [ActorCrashed("Sample", type(error).__name__, (1,))]
     assert bystander.ask(Barrier()) is None
-    assert len(pykka.ActorRegistry.get_all()) == 7, "six neighbours and the bystander"
+    assert len(pykka.ActorRegistry.get_all()) == 8, "nobody is stopped"
     bystander.stop()
 
 
@@ -251,23 +312,39 @@ def test_the_obituary_carries_the_call_and_not_what_was_said(rig: Rig) -> None:
     assert SECRET not in str(rig.records[0]) + text + stack
 
 
-def test_an_obituary_that_cannot_be_written_does_not_keep_the_supervisor_in_the_dark(
-    rig: Rig, sample: Ref
+@pytest.mark.parametrize("failure", ENDS, ids=lambda error: type(error).__name__)
+def test_an_obituary_that_cannot_be_written_keeps_nobody_in_the_dark_and_harms_nobody(
+    rig: Rig, sample: Ref, failure: BaseException
 ) -> None:
-    def full(_: object) -> None:
-        raise OSError("no space left on device")
+    def fail(_: object) -> None:
+        raise failure
 
-    sink = rig.log.add(full, catch=False)
+    sink = rig.log.add(fail, catch=False)
     rig.tell(Do(error=ValueError()))
     rig.log.remove(sink)
-    assert rig.told("supervisor") == [ActorCrashed("Sample", "ValueError")]
-    assert not sample.is_alive()
+    assert rig.told("supervisor") == [ActorCrashed("Sample", "ValueError", ())]
+    rig.tell(BeginAnew((Do((ToTwo(),)),)))
+    assert rig.told("pacer") == [ToTwo()]
+    assert len(pykka.ActorRegistry.get_all()) == 7, "nobody is stopped"
 
 
-def test_what_an_actor_did_before_it_died_is_done(rig: Rig, sample: Ref) -> None:
+@pytest.mark.parametrize("failure", ENDS, ids=lambda error: type(error).__name__)
+def test_an_obituary_that_cannot_even_be_composed_harms_nobody(
+    rig: Rig, sample: Ref, monkeypatch: pytest.MonkeyPatch, failure: BaseException
+) -> None:
+    def fail(_: object) -> None:
+        raise failure
+
+    monkeypatch.setattr(shell_module, "trace_of", fail)
+    rig.tell(Do(error=ValueError()))
+    assert rig.told("supervisor") == [ActorCrashed("Sample", "ValueError", ())]
+    assert len(pykka.ActorRegistry.get_all()) == 7, "nobody is stopped"
+
+
+@pytest.mark.usefixtures("sample")
+def test_what_an_actor_did_before_it_died_is_done(rig: Rig) -> None:
     rig.tell(Do((ToTwo(), "what is this", ToTwo())))
     assert rig.told("pacer") == [ToTwo()]
-    assert not sample.is_alive()
 
 
 def test_a_shell_that_dies_before_it_has_met_its_peers_just_dies(rig: Rig) -> None:
@@ -302,12 +379,161 @@ def test_on_real_threads_too_one_death_harms_nobody(
     doomed, bystander = (Sample.start(dispatcher, rig.log) for _ in range(2))
     doomed.tell(Peers(*[neighbour] * 7))
     doomed.tell(Do(error=error))
-    assert told.get(timeout=5.0) == ActorCrashed("Sample", type(error).__name__)
+    doomed.tell(Do((ToTwo(),)))
+    assert told.get(timeout=5.0) == Bequeathed(Do(error=error))
+    assert told.get(timeout=5.0) == ActorCrashed("Sample", type(error).__name__, ())
+    doomed.tell(BeginAnew())
+    assert told.get(timeout=5.0) == ToTwo()
     assert bystander.ask(Barrier(), timeout=5.0) is None
     bystander.stop(timeout=5.0)
     neighbour.stop(timeout=5.0)
     doomed.stop(timeout=5.0)
     pool.stop()
+
+
+# ---- life after death
+
+
+@pytest.fixture
+def dead(rig: Rig, sample: Ref) -> Ref:
+    rig.tell(WakeAt(2.0), Do((Own(1),)), Do(error=ValueError()))
+    rig.told_to_all()
+    return sample
+
+
+@pytest.mark.usefixtures("dead")
+def test_what_waited_is_taken_in_order_behind_what_it_is_told_first(rig: Rig) -> None:
+    for n in (3, 4):
+        rig.tell(Do((Own(n),)))
+    rig.tell(BeginAnew((Do((Own(1),)), Do((Own(2),)))), Do((Own(5),)))
+    assert done(rig) == [1, 2, 3, 4, 5], "and nothing of the life before"
+
+
+@pytest.mark.usefixtures("dead")
+def test_an_actor_that_began_anew_is_woken_for_its_new_deadline_only(rig: Rig) -> None:
+    rig.tell(BeginAnew((WakeAt(3.0),)))
+    rig.run(until=10.0)
+    assert [entry for entry in done(rig) if entry[1] != 2.0] == [("woken", 3.0)]
+
+
+@pytest.mark.usefixtures("sample")
+def test_the_living_are_not_made_to_begin_anew(rig: Rig) -> None:
+    rig.tell(Do((Own(1),)), BeginAnew((Do((Own(2),)),)))
+    assert done(rig) == [1]
+
+
+@pytest.mark.usefixtures("dead")
+def test_who_dies_again_of_what_waited_keeps_the_rest_in_order(rig: Rig) -> None:
+    rig.tell(Do((Own(1),)), Do(error=MemoryError()), Do((Own(2),)), Do((Own(3),)))
+    rig.tell(BeginAnew())
+    assert rig.told("supervisor") == [ActorCrashed("Sample", "MemoryError", (1,))]
+    rig.tell(Do((Own(4),)), BeginAnew())
+    assert done(rig) == [2, 3, 4]
+
+
+@pytest.mark.parametrize("what", ["renew", "next_deadline"])
+def test_who_cannot_begin_anew_says_so_and_may_try_again(rig: Rig, dead: Ref, what: str) -> None:
+    actor = dead.actor_inbox.actor  # type: ignore[attr-defined]
+    actor.cannot[what] = SystemExit()
+    rig.tell(Do((Own(1),)), BeginAnew())
+    assert rig.told("supervisor") == [ActorCrashed("Sample", "SystemExit", None)], "told before"
+    actor.cannot.clear()
+    rig.tell(BeginAnew(), Do((Own(2),)))
+    assert done(rig) == [1, 2]
+
+
+@pytest.mark.usefixtures("dead")
+def test_the_dead_report_how_much_they_were_told_in_vain(rig: Rig) -> None:
+    rig.tell("one", "two", ReportRequest(), "three", ReportRequest())
+    assert rig.told("supervisor") == [Report("Sample", None, 2), Report("Sample", None, 3)]
+
+
+@pytest.mark.usefixtures("dead")
+def test_what_waits_for_the_dead_is_bounded_and_the_rest_is_counted(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shell_module, "MAX_HELD", 2)
+    rig.tell(*[Do((Own(n),)) for n in range(5)], BeginAnew(), ReportRequest())
+    assert rig.told("supervisor") == [Report("Sample", (0, 1), 3)]
+
+
+@pytest.mark.usefixtures("dead")
+def test_who_waits_for_the_dead_is_not_kept_waiting(rig: Rig) -> None:
+    assert rig.actor.ask(Barrier()) is None
+
+
+@pytest.mark.usefixtures("sample")
+@pytest.mark.parametrize("error", ENDS, ids=lambda error: type(error).__name__)
+def test_a_report_that_cannot_be_made_is_a_death_and_a_report(
+    rig: Rig, error: BaseException
+) -> None:
+    rig.tell(Cannot("report", error), ReportRequest())
+    assert rig.told("supervisor") == [
+        ActorCrashed("Sample", type(error).__name__, None),
+        Report("Sample", None),
+    ]
+
+
+@pytest.mark.usefixtures("sample")
+@pytest.mark.parametrize("error", ENDS, ids=lambda error: type(error).__name__)
+def test_a_report_that_cannot_be_copied_is_a_death_and_a_report(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    def fail(_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(shell_module.copy, "deepcopy", fail)
+    rig.tell(Do((Own(1),)), ReportRequest())
+    assert rig.told("supervisor") == [
+        ActorCrashed("Sample", type(error).__name__, (1,)),
+        Report("Sample", None),
+    ]
+
+
+@pytest.mark.usefixtures("sample")
+@pytest.mark.parametrize("error", ENDS, ids=lambda error: type(error).__name__)
+def test_an_alarm_that_cannot_be_set_is_a_death_like_any(rig: Rig, error: BaseException) -> None:
+    rig.tell(Cannot("next_deadline", error), "next")
+    assert rig.told("supervisor") == [ActorCrashed("Sample", type(error).__name__, ())]
+
+
+@pytest.mark.usefixtures("sample")
+def test_what_others_would_wait_for_is_done_for_the_message_that_killed_and_no_other(
+    rig: Rig,
+) -> None:
+    killer = Do(error=ValueError())
+    rig.tell(killer, "next", BeginAnew(), Do(error=ValueError(1)))
+    bequeathed = [told for told in rig.told("bridge") if isinstance(told, Bequeathed)]
+    assert [str(each.message.error) for each in bequeathed] == ["", "1"]  # type: ignore[attr-defined]
+
+
+@pytest.mark.usefixtures("sample")
+@pytest.mark.parametrize("error", ENDS, ids=lambda error: type(error).__name__)
+def test_a_will_that_cannot_be_carried_out_keeps_nobody_in_the_dark(
+    rig: Rig, error: BaseException
+) -> None:
+    rig.tell(Cannot("bequeath", error), Do(error=ValueError()))
+    assert rig.told("supervisor") == [ActorCrashed("Sample", "ValueError", ())]
+
+
+@pytest.mark.usefixtures("sample")
+def test_states_are_told_again_the_last_one_of_each_owner(rig: Rig) -> None:
+    states = [
+        StateChanged(Owner.RESPONSE, "requested", 1),
+        StateChanged(Owner.MODEL, "open", 1),
+        StateChanged(Owner.RESPONSE, "generating", 2),
+    ]
+    rig.tell(Do(tuple(states)))
+    assert rig.told("watchdog") == states
+    rig.tell(StatesWanted())
+    assert rig.told("watchdog") == [states[2], states[1]]
+
+
+@pytest.mark.usefixtures("sample")
+def test_the_states_of_the_life_before_are_not_told_again(rig: Rig) -> None:
+    state = StateChanged(Owner.MODEL, "open", 1)
+    rig.tell(Do((state,)), Do(error=ValueError()), StatesWanted(), BeginAnew(), StatesWanted())
+    assert rig.told("watchdog") == [state]
 
 
 # ---- the socket readers' brake

@@ -11,7 +11,11 @@ import pytest
 from callengine.actors.shell import Barrier, Report
 from callengine.actors.twilio_ingress import TwilioIngress
 from callengine.audio.g711 import SILENCE_FRAME
+from callengine.logs import CallLog
+from callengine.machines.inbound import Inbound
 from callengine.messages import (
+    ActorCrashed,
+    BeginAnew,
     CallEnding,
     CallerFrame,
     CarrierClosed,
@@ -64,9 +68,14 @@ def media(sequence: int, payload: bytes = LOUD, **body: object) -> CarrierMessag
     return frame("media", sequence, **audio)
 
 
+@pytest.fixture
+def call_log() -> CallLog:
+    return CallLog()
+
+
 @pytest.fixture(autouse=True)
-def _ingress(rig: Rig) -> None:
-    rig.place("ingress", TwilioIngress.start(rig.stepper, rig.log))
+def _ingress(rig: Rig, call_log: CallLog) -> None:
+    rig.place("ingress", TwilioIngress.start(rig.stepper, call_log))
 
 
 @pytest.fixture
@@ -197,3 +206,79 @@ def test_a_reader_that_waits_finds_everything_handled(rig: Rig) -> None:
         rig.actor.tell(message)
     rig.actor.ask(Barrier())
     assert rig.actor.actor_inbox.empty()
+
+
+def test_the_log_is_named_by_the_first_start(rig: Rig, call_log: CallLog) -> None:
+    rig.tell(CONNECTED)
+    assert call_log.call_sid == "-"
+    rig.tell(START)
+    assert call_log.call_sid == CALL_SID
+    rig.tell(frame("start", 2, callSid="CA" + "9" * 32))
+    assert call_log.call_sid == CALL_SID
+
+
+def crash(rig: Rig, monkeypatch: pytest.MonkeyPatch, message: object) -> None:
+    """It dies of a message."""
+    with monkeypatch.context() as patched:
+
+        def handle(*_: object) -> None:
+            raise ValueError
+
+        patched.setattr(Inbound, "handle", handle)
+        rig.tell(message)
+
+
+@pytest.mark.usefixtures("_started")
+@pytest.mark.parametrize(
+    ("message", "left"),
+    [
+        (STOP, {"supervisor": [CallEnding(EndCause.CALLER_HUNG_UP)]}),
+        (
+            CarrierClosed(1006, "secret"),
+            {
+                "supervisor": [
+                    CallEnding(EndCause.CARRIER_LOST, "the carrier's socket closed with 1006")
+                ]
+            },
+        ),
+        (
+            START,
+            {"supervisor": [CallEnding(EndCause.CRASHED, "the start of the stream was lost")]},
+        ),
+        (frame("mark", 2, name="g0-r1-000200"), {"pacer": [MarkEchoed("g0-r1-000200")]}),
+        (frame("dtmf", 3, digit="#"), {"host_calls": [DtmfPressed("#")]}),
+        (media(2), {}),
+        (CarrierMessage("{"), {}),
+    ],
+)
+def test_what_the_carrier_says_only_once_is_not_lost_with_the_one_who_dies_of_it(
+    rig: Rig,
+    monkeypatch: pytest.MonkeyPatch,
+    message: object,
+    left: dict[str, list[object]],
+) -> None:
+    crash(rig, monkeypatch, message)
+    told = rig.told_to_all()
+    assert isinstance(told["supervisor"].pop(), ActorCrashed)
+    assert {name: messages for name, messages in told.items() if messages} == left
+
+
+@pytest.mark.usefixtures("_started")
+def test_one_that_begins_anew_goes_on_with_the_stream(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.tell(media(2, timestamp="100"))
+    rig.told_to_all()
+    crash(rig, monkeypatch, media(3, timestamp="120"))
+    rig.tell(media(4, timestamp="140"))
+    (crashed,) = rig.told("supervisor")
+    assert crashed.counts.frames == 1
+    assert rig.told_to_all() == {}
+    rig.tell(BeginAnew((STARTED,)), media(5, timestamp="160"))
+    heard = [CallerFrame(LOUD)] * 2
+    assert rig.told_to_all() == {
+        "detector": heard,
+        "bridge": heard,
+        "watchdog": [StateChanged(Owner.CARRIER, "streaming", 1)],
+    }
+    assert counts(rig).frames == 2

@@ -13,9 +13,11 @@ from callengine.actors.shell import Report
 from callengine.actors.tx_pacer import TxPacer
 from callengine.machines.transmission import Outcome, Transmission
 from callengine.messages import (
+    ActorCrashed,
     AudioComplete,
     BargeInConfirmed,
     BargeInDismissed,
+    BeginAnew,
     CallerSpoke,
     CloseSocket,
     Drained,
@@ -53,8 +55,13 @@ AUDIO = bytes(n % 255 for n in range(8_000))  # a second, no byte of it silence
 
 def place(rig: Rig, *, unsent: int = 0, lead_s: float = 0.1) -> CarrierTape:
     link = CarrierTape(unsent)
-    machine = Transmission(lead_s=lead_s, mark_every_frames=10, false_trigger_s=0.5)
-    rig.place("pacer", TxPacer.start(rig.stepper, rig.log, link, machine))
+
+    def transmit(generation: int) -> Transmission:
+        return Transmission(
+            lead_s=lead_s, mark_every_frames=10, false_trigger_s=0.5, generation=generation
+        )
+
+    rig.place("pacer", TxPacer.start(rig.stepper, rig.log, link, transmit))
     return link
 
 
@@ -168,7 +175,7 @@ def test_speech_over_protected_audio_is_noted_and_changes_nothing(
     rig.tell(SpeechOnset(0.4, 3000), SpeechConfirmed(0.4), SpeechEnded(0.4))
     rig.run(until=2.0)
     assert audio_of(link) == AUDIO
-    assert rig.told("bridge") == [ResponseHeard("r1")]
+    assert rig.told("bridge") == [CallerSpoke(1), ResponseHeard("r1")]
     assert [onset.outcome for onset in report(rig).ledger] == [Outcome.GUARDED]
 
 
@@ -269,3 +276,35 @@ def test_a_report_of_a_call_in_which_nothing_happened_is_all_zeros(
 ) -> None:
     assert report(rig) == PacerReport()
     assert link.tape == []
+
+
+def test_one_that_begins_anew_clears_what_the_carrier_holds_and_plays_nothing_outdated(
+    rig: Rig, link: CarrierTape
+) -> None:
+    rig.tell(STARTED, play(AUDIO * 3))
+    rig.run(until=0.91)
+    rig.tell(SpeechOnset(0.81, 3000), SpeechConfirmed(0.81), play(AUDIO, generation=1))
+    rig.run(until=1.5)
+    before = report(rig)
+    rig.tell(play(7, generation=1))  # type: ignore[arg-type] # nothing it can take
+    rig.tell(play(AUDIO, generation=1))
+    sent = len(link.tape)
+    farewell = b"\x55" * 480
+    rig.tell(BeginAnew((STARTED,)), DrainRequest(farewell), MarkEchoed("g1-r2-000200"))
+    rig.run(until=3.0)
+    (crashed, drained) = [
+        m for m in rig.told("supervisor") if isinstance(m, ActorCrashed | Drained)
+    ]
+    assert crashed.counts == before
+    assert drained == Drained()
+    written_since = [message for _, message in written(link)[sent:]]
+    assert [message["event"] for message in written_since[:2]] == ["clear", "mark"]
+    marks = [m["mark"]["name"] for m in written_since if m["event"] == "mark"]
+    assert {name.split("-")[0] for name in marks} == {"g2"}, "above all of the one before"
+    media = [m["media"]["payload"] for m in written_since if m["event"] == "media"]
+    assert b"".join(map(base64.b64decode, media)) == farewell
+    got = report(rig)
+    assert got.playout.stale_bytes == len(AUDIO)
+    assert got.playout.marks_unknown == 1
+    assert got.transmission.clears == 1
+    assert got.own_audio_bytes == 480

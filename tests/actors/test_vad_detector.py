@@ -10,6 +10,7 @@ from callengine.actors.vad_detector import MAX_SENT_FRAMES, VADDetector
 from callengine.audio.g711 import FRAME_BYTES, FRAME_S, SILENCE_FRAME
 from callengine.audio.level import Loudness
 from callengine.messages import (
+    BeginAnew,
     CallerFrame,
     FrameSent,
     OnsetDebounced,
@@ -107,3 +108,19 @@ def test_too_few_loud_frames_are_told_as_debounced(rig: Rig) -> None:
     (debounced,) = rig.told("pacer")
     assert isinstance(debounced, OnsetDebounced)
     assert debounced.level_rms == LEVEL
+
+
+def test_one_that_begins_anew_begins_in_silence_with_what_it_has_learned_of_the_line(
+    rig: Rig, detector: Listening
+) -> None:
+    def onsets() -> list[Any]:
+        return [told for told in rig.told("pacer") if isinstance(told, SpeechOnset)]
+
+    rig.tell(*[CallerFrame(LOUD)] * 6, FrameSent(LOUD), CallerFrame(LOUD[:100]))
+    assert len(onsets()) == 1
+    rig.tell("nothing it can take", BeginAnew(), *[CallerFrame(LOUD)] * 4)
+    assert onsets() == []
+    rig.tell(CallerFrame(LOUD))
+    assert len(onsets()) == 1
+    assert len(detector.judged) == 11, "the same one, from a whole frame on"
+    assert detector.judged[-1] == (LOUD, SILENCE_FRAME)

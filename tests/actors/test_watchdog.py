@@ -8,8 +8,10 @@ import pytest
 
 from callengine.actors.shell import Report
 from callengine.actors.watchdog import OWNERS, Watchdog
-from callengine.machines.stall import LIMITS, StallCounts
+from callengine.machines.stall import ANSWER_S, LIMITS, StallCounts
 from callengine.messages import (
+    CallEnding,
+    EndCause,
     Owner,
     Refusal,
     ReportRequest,
@@ -75,12 +77,36 @@ def test_each_owner_has_a_deadline_of_his_own(rig: Rig) -> None:
 
 
 def test_an_owner_who_does_not_move_is_asked_again(rig: Rig) -> None:
+    reason = ResetReason.SILENT_RESPONSE
     rig.tell(StateChanged(Owner.RESPONSE, "generating", 1))
-    rig.run(until=25.0)
-    assert rig.told("bridge") == [
-        ResetRequest(Owner.RESPONSE, ResetReason.SILENT_RESPONSE, 1),
-        ResetRequest(Owner.RESPONSE, ResetReason.SILENT_RESPONSE, 1),
-    ]
+    rig.run(until=10.5)
+    rig.tell(ResetRefused(Owner.RESPONSE, reason, Refusal.NOT_STUCK))
+    rig.run(until=19.5)
+    assert rig.told("bridge") == [ResetRequest(Owner.RESPONSE, reason, 1)]
+    rig.run(until=20.5)
+    assert rig.told("bridge") == [ResetRequest(Owner.RESPONSE, reason, 1)]
+
+
+@pytest.mark.parametrize(
+    ("owner", "state", "cause"),
+    [
+        (Owner.CARRIER, "streaming", EndCause.CRASHED),
+        (Owner.PLAYOUT, "playing", EndCause.CRASHED),
+        (Owner.RESPONSE, "cancelling", EndCause.MODEL_SILENT),
+        (Owner.MODEL, "open", EndCause.MODEL_SILENT),
+    ],
+)
+def test_an_owner_who_never_answers_ends_the_call(
+    rig: Rig, owner: Owner, state: str, cause: EndCause
+) -> None:
+    limit = LIMITS[owner, state]
+    rig.tell(StateChanged(owner, state, 1))
+    rig.run(until=limit.seconds + 2 * ANSWER_S + 0.01)
+    assert rig.told(OWNERS[owner]) == [ResetRequest(owner, limit.reason, 1)] * 2
+    (ending,) = rig.told("supervisor")
+    assert ending == CallEnding(cause, f"nobody answers the watchdog for the {owner}")
+    rig.run(until=500.0)
+    assert rig.told_to_all() == {}
 
 
 def test_answers_are_counted_and_logged(rig: Rig) -> None:
@@ -88,7 +114,7 @@ def test_answers_are_counted_and_logged(rig: Rig) -> None:
         ResetGranted(Owner.PLAYOUT, ResetReason.PLAYOUT_STALLED),
         ResetRefused(Owner.RESPONSE, ResetReason.STUCK_RESPONSE, Refusal.CANCEL_PENDING),
     )
-    assert counts(rig) == StallCounts(resets_asked=0, resets_granted=1, resets_refused=1)
+    assert counts(rig) == StallCounts(resets_granted=1, resets_refused=1)
     assert [text for _, text, _ in rig.logged()] == ["watchdog answered"] * 2
     assert "CANCEL_PENDING" in str(rig.logged()[-1][2])
 
@@ -97,4 +123,5 @@ def test_asking_the_dead_is_harmless(rig: Rig) -> None:
     rig.kill("bridge")
     rig.tell(StateChanged(Owner.MODEL, "open", 1))
     rig.run(until=50.0)
-    assert counts(rig).resets_asked == 1
+    told = counts(rig)
+    assert (told.resets_asked, told.resets_unanswered) == (2, 1)

@@ -49,6 +49,7 @@ def test_the_socket_is_closed_behind_what_is_waiting() -> None:
     assert not names()
 
 
+@pytest.mark.edge_case(80)
 def test_a_clear_overtakes_audio() -> None:
     edge = HostEdge()
     carrier = CarrierSocket(edge, lambda: None, logger)
@@ -63,6 +64,7 @@ def test_a_clear_overtakes_audio() -> None:
     assert edge.did == ["mark", "clear", (1000, "")]
 
 
+@pytest.mark.edge_case(27)
 def test_a_carrier_that_does_not_read_ten_seconds_of_audio_has_stalled() -> None:
     edge = HostEdge()
     stalls: list[str] = []

@@ -19,7 +19,7 @@ MAX_MEDIA = 4
 class Wire:
     """A socket that takes messages only while `open`, and can fail."""
 
-    def __init__(self, fails_on: str = "", error: Exception | None = None) -> None:
+    def __init__(self, fails_on: str = "", error: BaseException | None = None) -> None:
         self.sent: list[str] = []
         self.ends: list[str] = []
         self.stalls = 0
@@ -80,6 +80,7 @@ def test_messages_leave_in_the_order_they_came() -> None:
     assert wire.sent == ["first", "a", "mark a", "b", "mark b"]
 
 
+@pytest.mark.edge_case(27)
 def test_nobody_waits_for_a_socket_that_takes_nothing() -> None:
     wire = Wire()
     box = outbox(wire)
@@ -92,6 +93,7 @@ def test_nobody_waits_for_a_socket_that_takes_nothing() -> None:
     assert wire.stalls == 0
 
 
+@pytest.mark.edge_case(80)
 def test_send_first_overtakes_and_counts_the_audio_it_dropped() -> None:
     wire = Wire()
     box = outbox(wire)
@@ -105,6 +107,7 @@ def test_send_first_overtakes_and_counts_the_audio_it_dropped() -> None:
     assert wire.sent == ["first", "clear", "after"]
 
 
+@pytest.mark.edge_case(80)
 def test_a_message_being_sent_is_not_counted_as_dropped() -> None:
     wire = Wire()
     box = outbox(wire)
@@ -134,6 +137,7 @@ def test_what_was_sent_or_dropped_makes_room_for_more() -> None:
     assert wire.sent[-1] == "more 3"
 
 
+@pytest.mark.edge_case(27)
 def test_too_much_unread_audio_gives_the_socket_up_once() -> None:
     wire = Wire()
     box = outbox(wire)
@@ -171,13 +175,20 @@ def test_only_the_first_close_counts() -> None:
     assert not threads()
 
 
+@pytest.mark.edge_case(84)
 @pytest.mark.parametrize(
     ("error", "stalls"),
-    [(EdgeClosed(1006), 0), (RuntimeError("of a host's edge"), 1)],
-    ids=["closed, as the reader notices", "failed, as nobody else notices"],
+    [
+        (EdgeClosed(1006), 0),  # as the reader notices
+        (RuntimeError("of a host's edge"), 1),  # as nobody else notices
+        (SystemExit(), 1),
+        (KeyboardInterrupt(), 1),
+        (MemoryError(), 1),
+    ],
+    ids=lambda given: type(given).__name__,
 )
 def test_a_socket_that_fails_takes_nothing_more_and_is_still_closed(
-    error: Exception, stalls: int
+    error: BaseException, stalls: int
 ) -> None:
     wire = Wire(fails_on="bad", error=error)
     box = outbox(wire)
@@ -190,8 +201,10 @@ def test_a_socket_that_fails_takes_nothing_more_and_is_still_closed(
     assert wire.stalls == stalls
 
 
-@pytest.mark.parametrize("error", [EdgeClosed(1000), RuntimeError("of a host's edge")])
-def test_a_last_thing_that_fails_harms_nobody(error: Exception) -> None:
+@pytest.mark.parametrize(
+    "error", [EdgeClosed(1000), RuntimeError("of a host's edge"), SystemExit(), KeyboardInterrupt()]
+)
+def test_a_last_thing_that_fails_harms_nobody(error: BaseException) -> None:
     wire = Wire()
     box = outbox(wire)
 
@@ -203,6 +216,22 @@ def test_a_last_thing_that_fails_harms_nobody(error: Exception) -> None:
     box.join(WAIT_S)
     assert wire.ends == ["last"]
     assert not threads()
+
+
+def test_a_log_that_cannot_be_written_keeps_no_socket_open() -> None:
+    def fail(_: object) -> None:
+        raise SystemExit
+
+    wire = Wire(fails_on="bad", error=RuntimeError())
+    box = outbox(wire)
+    logger.enable("callengine")
+    sink = logger.add(fail, catch=False)
+    block(box, wire)
+    box.send("bad")
+    finish(box, wire)
+    logger.disable("callengine")
+    logger.remove(sink)
+    assert wire.stalls == 1
 
 
 def test_a_stalled_socket_is_closed_when_the_send_returns() -> None:
@@ -238,5 +267,32 @@ def test_a_close_does_not_wait_for_ever_for_a_send_that_never_returns(
     box.close(wire.last)
     assert wire.ended.wait(WAIT_S)
     wire.open.set()
+    box.join(WAIT_S)
+    assert wire.ends == ["last"]
+
+
+def test_what_would_have_to_wait_for_a_stuck_send_has_a_substitute(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("callengine.edges.outbox.CLOSE_TIMEOUT_S", 0.05)
+    wire = Wire()
+    box = outbox(wire)
+    block(box, wire)
+
+    def cut() -> None:
+        wire.ends.append("cut")
+        wire.open.set()
+
+    box.close(wire.last, if_stuck=cut)
+    box.join(WAIT_S)
+    assert wire.ends == ["cut"]
+    assert not threads()
+
+
+def test_a_writer_that_is_not_stuck_needs_no_substitute() -> None:
+    wire = Wire()
+    box = outbox(wire)
+    wire.open.set()
+    box.close(wire.last, if_stuck=lambda: wire.ends.append("cut"))
     box.join(WAIT_S)
     assert wire.ends == ["last"]

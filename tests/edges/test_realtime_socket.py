@@ -154,6 +154,7 @@ def test_without_a_key_there_is_no_such_header() -> None:
     assert "Authorization" not in server.requests[0].headers
 
 
+@pytest.mark.edge_case(67)
 @pytest.mark.parametrize(
     ("status", "cause", "hint"),
     [
@@ -187,6 +188,7 @@ def test_a_redirect_does_not_carry_the_key_elsewhere() -> None:
     assert told.cause is EndCause.MODEL_UNREACHABLE
 
 
+@pytest.mark.edge_case(67)
 def test_nothing_listens_there() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
@@ -195,6 +197,7 @@ def test_nothing_listens_there() -> None:
     assert told == ModelClosed(EndCause.MODEL_UNREACHABLE, expected)
 
 
+@pytest.mark.edge_case(67)
 @pytest.mark.parametrize(
     "answer",
     [
@@ -221,6 +224,7 @@ def test_a_url_that_makes_no_sense() -> None:
     assert told.cause is EndCause.MODEL_UNREACHABLE
 
 
+@pytest.mark.edge_case(67)
 def test_tcp_is_accepted_and_then_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(realtime, "CONNECT_TIMEOUT_S", 0.3)
     with tcp(until_gone) as url:
@@ -261,6 +265,7 @@ def test_a_socket_closed_before_it_is_connected_never_connects() -> None:
 # ---- closing
 
 
+@pytest.mark.edge_case(66, 69)
 @pytest.mark.parametrize(
     ("faults", "cause", "words"),
     [
@@ -285,6 +290,7 @@ def test_the_way_it_closed_is_the_cause(
     assert words in told.detail
 
 
+@pytest.mark.edge_case(66)
 def test_a_server_that_is_cut_in_the_middle_of_a_message() -> None:
     def handle(connection: ServerConnection) -> None:
         connection.socket.sendall(b"\x81\x7e\x10\x00half of it")
@@ -360,6 +366,7 @@ def test_no_thread_and_no_descriptor_is_left_after_many_sockets() -> None:
 # ---- while it is open
 
 
+@pytest.mark.edge_case(46)
 @pytest.mark.parametrize("size", [1, 65_536, 3 * 1024 * 1024])
 def test_messages_of_any_size_arrive_whole(size: int) -> None:
     text = json.dumps({"delta": b64encode(bytes(size)).decode()})
@@ -395,6 +402,7 @@ def test_the_reader_lets_the_actor_catch_up() -> None:
     assert bridge.flows == 3
 
 
+@pytest.mark.edge_case(68)
 def test_a_silent_model_is_asked_whether_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(realtime, "PING_AFTER_S", 0.1)
 
@@ -404,6 +412,7 @@ def test_a_silent_model_is_asked_whether_it_is_there(monkeypatch: pytest.MonkeyP
         bridge.close()
 
 
+@pytest.mark.edge_case(67, 68)
 def test_a_dead_model_is_asked_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
     """101 and then silence: nothing is told, which is what the watchdog acts on."""
     monkeypatch.setattr(realtime, "PING_AFTER_S", 0.1)
@@ -443,6 +452,7 @@ def test_a_message_may_take_longer_than_the_patience_for_silence(
         bridge.close()
 
 
+@pytest.mark.edge_case(68)
 def test_our_side_answers_pings() -> None:
     answered = threading.Event()
 

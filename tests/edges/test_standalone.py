@@ -90,6 +90,7 @@ def test_a_full_house_answers_503_and_has_room_again_afterwards() -> None:
         works(open_house)
 
 
+@pytest.mark.edge_case(14)
 def test_a_message_over_the_cap_ends_that_call_only() -> None:
     with house() as open_house:
         neighbour = SimulatedCaller([WaitUntilHeard(WAIT_S), Wait(1.0)], seed=1)
@@ -108,6 +109,7 @@ def test_a_message_over_the_cap_ends_that_call_only() -> None:
     assert not neighbour.record.missed
 
 
+@pytest.mark.edge_case(14)
 def test_a_message_of_exactly_the_cap_is_read() -> None:
     with house() as open_house:
         full = '{"event":"' + "x" * (MAX_MESSAGE_BYTES - 12) + '"}'

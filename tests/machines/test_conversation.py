@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from callengine.machines.conversation import (
-    ALIVE_REPORT_S,
     ANSWER_GRACE_S,
     FATAL_CODES,
     MAX_ERROR_CODES,
@@ -14,8 +13,10 @@ from callengine.machines.conversation import (
     UNHEARD_GRACE_S,
     SendFunctionOutput,
 )
+from callengine.machines.presence import ALIVE_REPORT_S, SendProbe
 from callengine.machines.response import (
     CANCEL_DEADLINE_S,
+    PROGRESS_S,
     REQUEST_DEADLINE_S,
     RETRY_DELAY_S,
     Purpose,
@@ -167,6 +168,7 @@ def test_l9_the_server_may_interrupt_once_the_greeting_has_timed_out() -> None:
     assert len(only(SendTurnDetection, rig.after(REQUEST_DEADLINE_S))) == 1
 
 
+@pytest.mark.edge_case(46)
 def test_l9_a_greeting_with_nothing_but_an_empty_delta_is_silent_and_holds_up_nothing() -> None:
     """C-A 46."""
     rig = Rig(GREETING)
@@ -197,6 +199,7 @@ def test_a_greeting_that_is_not_protected_is_cancelled_and_truncated() -> None:
     assert rig(BargeInConfirmed(1, (heard,))) == [SendTruncate("i1", 0, 120)]
 
 
+@pytest.mark.edge_case(40)
 @pytest.mark.parametrize("stray", ["r1", "r0"])
 def test_l9_a_created_that_is_repeated_does_not_unprotect_the_greeting(stray: str) -> None:
     """C-A 40."""
@@ -231,6 +234,7 @@ def test_an_answer_the_server_gives_by_itself_is_not_asked_for() -> None:
     assert rig.after(60.0) == []
 
 
+@pytest.mark.edge_case(39)
 def test_an_answer_is_owed_even_if_a_response_came_that_was_cancelled_at_once() -> None:
     """L13, C-A 39: it answered nobody."""
     rig = live()
@@ -240,6 +244,7 @@ def test_an_answer_is_owed_even_if_a_response_came_that_was_cancelled_at_once() 
     assert purposes(rig.after(ANSWER_GRACE_S)) == [Purpose.ANSWER]
 
 
+@pytest.mark.edge_case(40)
 def test_an_answer_is_owed_even_if_the_created_of_an_old_response_is_repeated() -> None:
     """L13, C-A 40."""
     rig = generating(delta("r1"))
@@ -276,6 +281,7 @@ def test_progress_of_a_response_is_reported_to_the_watchdog() -> None:
     assert [(c.owner, c.state) for c in changes] == [(Owner.RESPONSE, "speaking")]
 
 
+@pytest.mark.edge_case(44, 64)
 @pytest.mark.parametrize("status", ["completed", "failed", "incomplete"])
 def test_l13_a_silent_response_is_asked_for_once_more(status: str) -> None:
     """C-A 44, 64."""
@@ -291,6 +297,7 @@ def test_l13_a_silent_response_is_asked_for_once_more(status: str) -> None:
     )
 
 
+@pytest.mark.edge_case(64)
 def test_a_response_that_failed_after_it_was_audible_is_not_repeated() -> None:
     """C-A 64."""
     rig = generating(delta("r1"))
@@ -317,6 +324,7 @@ def test_the_transcripts_are_told() -> None:
     assert rig(wire.TranscriptDone("r1", "i1", 0, "hello")) == [AgentSaid("i1", "hello")]
 
 
+@pytest.mark.edge_case(43)
 def test_late_transcripts_are_told_too() -> None:
     """C-A 43."""
     rig = generating(delta("r1"))
@@ -329,6 +337,7 @@ def test_the_models_vad_is_told_to_the_pacer() -> None:
     assert live()(wire.SpeechStarted("u1", 0), wire.SpeechStopped("u1", 9)) == [ModelHeardSpeech()]
 
 
+@pytest.mark.edge_case(70, 71)
 def test_what_is_not_understood_is_counted() -> None:
     """C-A 70, 71."""
     rig = live()
@@ -340,6 +349,7 @@ def test_what_is_not_understood_is_counted() -> None:
 # ---- out of band: C-A 63
 
 
+@pytest.mark.edge_case(63)
 def test_an_out_of_band_response_is_neither_played_nor_told_nor_in_the_way() -> None:
     rig = live()
     rig(created("o1", apart=True), created("r1"))
@@ -353,6 +363,7 @@ def test_an_out_of_band_response_is_neither_played_nor_told_nor_in_the_way() -> 
     assert rig.machine.counts.dropped_unknown_bytes == 800
 
 
+@pytest.mark.edge_case(63)
 def test_out_of_band_responses_that_never_end_are_forgotten() -> None:
     rig = live()
     for number in range(MAX_OUT_OF_BAND + 1):
@@ -362,6 +373,7 @@ def test_out_of_band_responses_that_never_end_are_forgotten() -> None:
     assert rig.machine.counts.dropped_out_of_band_bytes == 800
 
 
+@pytest.mark.edge_case(36, 40)
 def test_audio_that_does_not_count_is_dropped_by_cause() -> None:
     """L11; C-A 40: unknown, finished; 36: cancelled."""
     rig = generating(delta("r1"))
@@ -411,6 +423,7 @@ def test_l3_a_truncate_is_never_longer_than_what_was_received() -> None:
     assert rig(BargeInConfirmed(1, (HeardItem("i1", 0, 401),))) == [SendTruncate("i1", 0, 400)]
 
 
+@pytest.mark.edge_case(48)
 def test_l3_items_that_were_not_reached_are_truncated_to_nothing() -> None:
     """C-A 48."""
     rig = generating(delta("r1", "i1", 400), delta("r1", "i2"), delta("r1", "i1"))
@@ -447,6 +460,7 @@ def test_l3_a_response_cancelled_before_anything_was_played_is_truncated_to_noth
     assert rig(done("r1", "cancelled")) == [AudioComplete("r1"), SendTruncate("i2", 0, 0)]
 
 
+@pytest.mark.edge_case(39)
 def test_the_created_before_cancel_race_is_silent_and_leaves_nothing() -> None:
     """Design 3.1.6, C-A 39."""
     rig = live()
@@ -456,7 +470,7 @@ def test_the_created_before_cancel_race_is_silent_and_leaves_nothing() -> None:
     assert rig(created("r2", "create-1")) == [SendCancel("cancel-2", "r2")]
     assert rig(delta("r2", "i2")) == []
     assert rig(done("r2", "cancelled")) == [AudioComplete("r2"), SendTruncate("i2", 0, 0)]
-    assert rig.after(60.0) == []
+    assert rig.after(MAX_TURN_S - 0.1) == []
 
 
 def test_a_wanted_response_waits_for_the_end_of_the_cancel() -> None:
@@ -470,7 +484,7 @@ def test_a_wanted_response_waits_for_the_end_of_the_cancel() -> None:
 def test_l4_a_cancel_nobody_answers_is_over_at_its_deadline() -> None:
     rig = generating(delta("r1"))
     rig(Interrupted(1, 1, "r1"))
-    assert rig.after(CANCEL_DEADLINE_S) == [AudioComplete("r1")]
+    assert rig.after(CANCEL_DEADLINE_S) == [AudioComplete("r1"), SendProbe("probe-1")]
     assert rig.machine.slot.state is State.IDLE
 
 
@@ -519,6 +533,7 @@ def test_a_false_alarm_is_continued_once_the_cancel_is_over() -> None:
     assert purposes(rig(done("r1", "cancelled"))) == [Purpose.CONTINUATION]
 
 
+@pytest.mark.edge_case(38)
 def test_a_cancel_that_lost_against_the_end_of_the_response_continues_nothing() -> None:
     """C-A 38: nothing was cut short."""
     rig = generating(delta("r1", "i1", 400))
@@ -543,7 +558,7 @@ def test_resumed_then_interrupted_again_for_real_continues_nothing() -> None:
     rig(Interrupted(2, 2, "r1"), wire.SpeechStarted("u9", 0))
     rig(BargeInConfirmed(2, (HeardItem("i1", 0, 2000),)))
     assert purposes(rig(done("r1", "cancelled"))) == []
-    assert rig.after(60.0) == []
+    assert rig.after(MAX_TURN_S - 0.1) == []
 
 
 def test_two_false_alarms_in_a_row_are_continued_once() -> None:
@@ -605,6 +620,7 @@ def test_l13_an_answer_interrupted_by_noise_is_asked_for_again() -> None:
     assert purposes(rig.after(0.2)) == [Purpose.ANSWER]
 
 
+@pytest.mark.edge_case(36)
 def test_c36_deltas_after_the_server_heard_speech_are_not_played() -> None:
     rig = generating()
     assert rig(wire.SpeechStarted("u1", 0)) == [ModelHeardSpeech(), SendCancel("cancel-1", "r1")]
@@ -629,6 +645,7 @@ def test_l13_a_response_that_fails_twice_does_not_leave_silence() -> None:
 # ---- tools: C-A 49 to 51
 
 
+@pytest.mark.edge_case(50)
 def test_a_function_call_told_three_times_is_run_once() -> None:
     """C-A 50."""
     rig = generating()
@@ -644,6 +661,7 @@ def test_a_function_call_told_only_at_the_end_is_run() -> None:
     assert rig.after(1.0) == []  # and the response was not fruitless
 
 
+@pytest.mark.edge_case(40, 50)
 def test_a_function_call_told_by_a_done_without_created_is_not_asked_for_again() -> None:
     """C-A 40."""
     rig = live()
@@ -654,6 +672,7 @@ def test_a_function_call_told_by_a_done_without_created_is_not_asked_for_again()
     assert rig.after(RETRY_DELAY_S) == []
 
 
+@pytest.mark.edge_case(49)
 def test_a_response_with_nothing_but_a_function_call_is_not_silent() -> None:
     """C-A 49."""
     rig = generating()
@@ -684,6 +703,7 @@ def test_a_result_is_told_and_then_a_response_is_asked_for() -> None:
     ]
 
 
+@pytest.mark.edge_case(49)
 @pytest.mark.parametrize("order", [("c1", "c2"), ("c2", "c1")])
 def test_two_calls_at_once_make_one_create_after_the_last_result(order: tuple[str, str]) -> None:
     """C-A 49."""
@@ -709,6 +729,7 @@ def test_a_tool_that_returns_before_the_next_is_called_waits_for_it() -> None:
     assert rig.after(60.0) == []
 
 
+@pytest.mark.edge_case(51)
 def test_a_result_that_comes_while_another_turn_is_answered_waits_for_the_slot() -> None:
     """C-A 51."""
     rig = generating()
@@ -717,6 +738,7 @@ def test_a_result_that_comes_while_another_turn_is_answered_waits_for_the_slot()
     assert purposes(rig(done("r2"))) == [Purpose.TOOL_RESULT]
 
 
+@pytest.mark.edge_case(51)
 def test_l13_tools_that_do_not_return_are_answered_for_together() -> None:
     """C-A 51."""
     rig = generating()
@@ -745,6 +767,7 @@ def test_a_tool_beyond_the_bound_is_answered_at_once() -> None:
 # ---- errors: B7, C-A 65
 
 
+@pytest.mark.edge_case(65)
 @pytest.mark.parametrize("code", sorted(FATAL_CODES))
 @pytest.mark.parametrize("is_live", [False, True])
 def test_fatal_errors_end_the_call(code: str, is_live: bool) -> None:
@@ -752,12 +775,14 @@ def test_fatal_errors_end_the_call(code: str, is_live: bool) -> None:
     assert [end.cause for end in only(CallEnding, rig(error(code)))] == [EndCause.MODEL_REFUSED]
 
 
+@pytest.mark.edge_case(69)
 def test_an_expired_session_ends_the_call() -> None:
     """C-A 69."""
     ends = only(CallEnding, live()(error("session_expired")))
     assert [end.cause for end in ends] == [EndCause.SESSION_EXPIRED]
 
 
+@pytest.mark.edge_case(54)
 @pytest.mark.parametrize(
     "code",
     [
@@ -775,6 +800,7 @@ def test_any_error_while_configuring_is_the_refusal_of_the_session(code: str | N
     assert [end.cause for end in ends] == [EndCause.SESSION_REFUSED]
 
 
+@pytest.mark.edge_case(52, 65)
 @pytest.mark.parametrize(
     "code",
     [
@@ -811,6 +837,7 @@ def test_error_codes_are_bounded() -> None:
     assert rig.machine.counts.errors["code-0"] == 2
 
 
+@pytest.mark.edge_case(41)
 def test_a_create_refused_for_an_active_response_is_repeated() -> None:
     """C-A 41."""
     rig = live()
@@ -828,6 +855,7 @@ def test_a_create_refused_for_anything_else_is_repeated_once() -> None:
     assert rig.after(60.0) == []
 
 
+@pytest.mark.edge_case(38)
 def test_a_cancel_refused_as_not_active_is_over() -> None:
     """C-A 38."""
     rig = generating(delta("r1"))
@@ -852,6 +880,7 @@ def test_a_session_that_turns_to_another_format_ends_the_call() -> None:
 # ---- end and watchdog
 
 
+@pytest.mark.edge_case(66)
 def test_a_lost_socket_ends_the_call() -> None:
     """C-A 66."""
     assert only(CallEnding, live()(ModelClosed(EndCause.MODEL_LOST, "1006"))) == [
@@ -859,6 +888,7 @@ def test_a_lost_socket_ends_the_call() -> None:
     ]
 
 
+@pytest.mark.edge_case(54, 67)
 def test_a_session_that_never_comes_ends_the_call() -> None:
     """C-A 54, 67."""
     rig = Rig()
@@ -911,6 +941,7 @@ def test_l10_a_reset_of_the_model_is_refused(
     assert live()(request) == [ResetRefused(Owner.MODEL, reason, why)]
 
 
+@pytest.mark.edge_case(68)
 def test_a_dead_model_is_given_up() -> None:
     """C-A 68."""
     rig = live()
@@ -932,6 +963,7 @@ def test_no_response_is_asked_for_while_the_model_hears_the_caller() -> None:
     assert purposes(rig.after(0.01)) == [Purpose.TOOL_RESULT]
 
 
+@pytest.mark.edge_case(57)
 def test_a_turn_whose_end_is_never_told_does_not_mute_the_call() -> None:
     rig = generating(delta("r1"))
     rig(function_call("c1"), done("r1"), wire.SpeechStarted("u1", 0), ToolReturned("c1", "1"))
@@ -967,3 +999,175 @@ def test_half_a_sentence_that_fails_twice_does_not_end_the_call() -> None:
     rig(created("r2", "create-2"), done("r2", "failed"))
     rig.after(RETRY_DELAY_S)
     assert only(CallEnding, rig(created("r3", "create-3"), done("r3", "failed"))) == []
+
+
+# ---- what nobody hears of
+
+
+def test_a_turn_whose_end_is_never_told_is_answered() -> None:
+    rig = live()
+    rig(wire.SpeechStarted("u1", 0))
+    assert rig.after(MAX_TURN_S - 0.1) == []
+    assert purposes(rig.after(0.2)) == [Purpose.ANSWER]
+
+
+def test_as_long_as_the_caller_is_heard_to_go_on_his_turn_is_not_answered() -> None:
+    rig = live()
+    rig(wire.SpeechStarted("u1", 0))
+    for generation in range(1, 9):
+        assert purposes(rig.after(MAX_TURN_S - 1.0)) == []
+        rig(CallerSpoke(generation))
+    assert purposes(rig.after(MAX_TURN_S)) == [Purpose.ANSWER]
+
+
+def test_a_turn_whose_end_was_never_told_does_not_count_as_heard_for_ever() -> None:
+    rig = live()
+    rig(wire.SpeechStarted("u1", 0))
+    rig.after(MAX_TURN_S)
+    rig(created("r1", "create-1"), delta("r1"), done("r1"))
+    rig(CallerSpoke(1))
+    assert rig.after(UNHEARD_GRACE_S) == [SendProbe("probe-1")]
+
+
+def test_a_model_that_does_not_hear_what_we_hear_is_asked_whether_it_is_there() -> None:
+    rig = live()
+    rig(CallerSpoke(1))
+    assert rig.after(UNHEARD_GRACE_S - 0.01) == []
+    assert rig.after(0.02) == [SendProbe("probe-1")]
+    assert rig.machine.counts.probes_sent == 1
+
+
+@pytest.mark.parametrize("event", [wire.SpeechStarted("u1", 0), wire.Noted("x"), delta("r9")])
+def test_one_that_says_anything_meanwhile_is_not_asked(event: conversation.Event) -> None:
+    rig = live()
+    rig(CallerSpoke(1), event)
+    assert only(SendProbe, rig.after(UNHEARD_GRACE_S)) == []
+
+
+def test_one_that_hears_the_caller_already_is_not_asked() -> None:
+    rig = live()
+    rig(wire.SpeechStarted("u1", 0), CallerSpoke(1))
+    assert rig.after(UNHEARD_GRACE_S) == []
+
+
+def test_nobody_is_asked_before_there_is_a_session() -> None:
+    rig = Rig()
+    rig(ModelConnected(), CallerSpoke(1))
+    assert rig.after(UNHEARD_GRACE_S) == []
+
+
+def speaking_at(rig: Rig, event: conversation.Event) -> bool:
+    """The response is reported to be moving because of this."""
+    rig.after(PROGRESS_S)
+    actions = rig.machine.handle(event, rig.now)
+    changes = [a for a in actions if isinstance(a, StateChanged) and a.owner is Owner.RESPONSE]
+    return bool(changes)
+
+
+def test_words_and_the_arguments_of_tools_are_progress_of_a_response() -> None:
+    arguments = wire.Noted("response.function_call_arguments.delta")
+    rig = generating(delta("r1"))
+    assert speaking_at(rig, wire.TranscriptDelta("r1", "i1", 0, "Hm"))
+    assert speaking_at(rig, arguments)
+    assert rig.machine.handle(arguments, rig.now) == [], "at most once a second"
+
+
+def test_what_belongs_to_no_response_of_the_conversation_is_no_progress() -> None:
+    rig = generating(created("apart", apart=True))
+    assert not speaking_at(rig, wire.Noted("rate_limits.updated"))
+    assert not speaking_at(rig, wire.TranscriptDelta("apart", "i9", 0, "Hm"))
+    rig(done("r1"))
+    assert not speaking_at(rig, wire.Noted("response.output_item.added"))
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_what_was_said_completely_before_the_cancel_is_not_continued(first: bool) -> None:
+    """The false alarm is known before the end is, or after."""
+    for end in (error("response_cancel_not_active", "cancel-1"), done("r1")):
+        rig = generating(delta("r1", "i1", 400))
+        told: list[conversation.Event] = [end, BargeInDismissed()]
+        rig(Interrupted(1, 1, "r1"), *(told if first else told[::-1]))
+        assert purposes(rig.after(60.0)) == []
+
+
+def test_l5_one_response_is_asked_for_about_results_of_which_one_was_refused_before() -> None:
+    """The server's own response crosses our create, and calls another tool."""
+    rig = generating(function_call("c1"), done("r1"), ToolReturned("c1", "{}"))
+    rig(created("auto"), function_call("c2", "auto"))
+    rig(error("conversation_already_has_active_response", "create-1"), ToolReturned("c2", "{}"))
+    assert purposes(rig(done("auto"))) == [Purpose.TOOL_RESULT]
+    rig(created("r2", "create-2"), delta("r2", "i2"))
+    assert purposes(rig(done("r2"))) == []
+    assert rig.after(60.0) == []
+
+
+def test_l3_audio_after_a_cancel_was_refused_is_told_to_be_unheard() -> None:
+    """The server had heard the caller before it read our cancel, and has audio under way."""
+    rig = generating(delta("r1", "i1"))
+    rig(Interrupted(1, 1, "r1"), error("response_cancel_not_active", "cancel-1"))
+    rig(delta("r1", "i2"), BargeInConfirmed(1, (HeardItem("i1", 0, 40),)))
+    assert rig(done("r1", "cancelled")) == []
+    assert rig.machine.counts.truncates_sent == 2
+
+
+def test_l3_audio_of_nobodys_response_is_told_to_be_unheard_when_that_is_over() -> None:
+    rig = live()
+    assert rig(delta("r9", "i9")) == []
+    assert rig(done("r9")) == [SendTruncate("i9", 0, 0)]
+
+
+def test_l3_audio_after_a_reset_is_told_to_be_unheard_once_the_rest_was_heard() -> None:
+    rig = generating(delta("r1", "i1"))
+    rig(ResetRequest(Owner.RESPONSE, ResetReason.STUCK_RESPONSE, rig.machine.slot.version))
+    rig(delta("r1", "i1", 300), delta("r1", "i2"))
+    assert only(SendTruncate, rig(done("r1", "cancelled"))) == [SendTruncate("i2", 0, 0)]
+    assert rig(ResponseHeard("r1")) == [SendTruncate("i1", 0, 100)]
+
+
+def put_off() -> Rig:
+    """A false alarm seems to interrupt r1; the create for a tool's result is out meanwhile."""
+    rig = generating(delta("r1", "i1", 4000), function_call("c1"))
+    rig(done("r1"), ToolReturned("c1", "{}"), Interrupted(1, 1, "r1"))
+    return rig
+
+
+def test_l3_a_response_that_was_cancelled_as_it_began_is_not_played_after_a_false_alarm() -> None:
+    rig = put_off()
+    rig(created("r2", "create-1"))
+    assert rig(delta("r2", "i2")) == []
+    rig(done("r2", "cancelled"))
+    actions = rig(BargeInDismissed())
+    assert only(SendTruncate, actions) == [SendTruncate("i2", 0, 0)]
+    assert purposes(actions) == [Purpose.TOOL_RESULT], "it is asked for again"
+
+
+@pytest.mark.parametrize("told", ["done", "not active"])
+def test_l13_a_continuation_that_ended_before_its_cancel_is_asked_for_again(told: str) -> None:
+    """It was cancelled as it began, so that nothing of it was heard."""
+    rig = generating(delta("r1", "i1", 4000))
+    rig(Interrupted(1, 1, "r1"), done("r1", "cancelled"), BargeInDismissed())
+    rig(Interrupted(2, 2, "r1"), created("r2", "create-2"), delta("r2", "i2"))
+    if told == "done":
+        rig(done("r2"), BargeInDismissed())
+    else:
+        rig(BargeInDismissed(), error("response_cancel_not_active", "cancel-3"))
+    assert rig.machine.slot.wants(Purpose.CONTINUATION)
+
+
+def test_l13_what_is_called_off_only_after_the_false_alarm_is_over_is_wanted_again() -> None:
+    """Only the refusal tells that the response that was cut was the server's own."""
+    rig = generating(function_call("c1"), done("r1"), ToolReturned("c1", "{}"))
+    rig(created("auto"), delta("auto", "i2"), Interrupted(1, 1, "auto"), BargeInDismissed())
+    rig(error("conversation_already_has_active_response"))
+    actions = rig(done("auto", "cancelled"))
+    assert purposes(actions) == [Purpose.CONTINUATION]
+    rig(created("r2", "create-3"), delta("r2", "i3"))
+    assert purposes(rig(done("r2"))) == [Purpose.TOOL_RESULT]
+
+
+def test_l13_a_caller_who_takes_the_place_of_a_continuation_is_answered() -> None:
+    """Noise for the model, or he would be answered in the ordinary way."""
+    rig = generating(delta("r1"))
+    rig(ResetRequest(Owner.RESPONSE, ResetReason.STUCK_RESPONSE, rig.machine.slot.version))
+    rig(CallerSpoke(1), done("r1", "cancelled"))
+    assert purposes(rig.after(UNHEARD_GRACE_S)) == [Purpose.ANSWER]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from callengine.machines.conversation import SendFunctionOutput
+from callengine.machines.conversation import MAX_TURN_S, SendFunctionOutput
 from callengine.machines.response import RETRY_DELAY_S, Purpose, SendCancel, SendCreate, State
 from callengine.machines.unheard import SendTruncate
 from callengine.messages import (
@@ -29,6 +29,7 @@ R1 = "resp_sim0001"
 ITEM = "item_sim_a1"
 
 
+@pytest.mark.edge_case(35)
 def test_a_turn_that_is_completed() -> None:
     """C-A 35."""
     rig = Rig()
@@ -58,6 +59,7 @@ def test_a_turn_that_is_completed() -> None:
     assert rig.after(60.0) == []
 
 
+@pytest.mark.edge_case(36)
 def test_a_barge_in_the_server_hears_too() -> None:
     """C-A 36: the server cancels by itself, deltas in flight come after our cancel."""
     rig = Rig()
@@ -85,9 +87,10 @@ def test_a_barge_in_the_server_hears_too() -> None:
     assert only(SendTruncate, actions) == [SendTruncate(ITEM, 0, 110)]
     assert rig.machine.counts.dropped_cancelled_bytes == 800
     assert rig.machine.slot.state is State.IDLE
-    assert rig.after(60.0) == []
+    assert rig.after(MAX_TURN_S - 0.1) == []
 
 
+@pytest.mark.edge_case(36, 53)
 def test_late_deltas_after_our_cancel() -> None:
     """C-A 36: nothing of that response is played after the interruption."""
     rig = Rig()
@@ -109,9 +112,10 @@ def test_late_deltas_after_our_cancel() -> None:
     ]
     assert only(SendCancel, actions)[0].response_id == R1
     assert rig.machine.counts.dropped_cancelled_bytes == 1600
-    assert rig.after(60.0) == []
+    assert rig.after(MAX_TURN_S - 0.1) == []
 
 
+@pytest.mark.edge_case(38)
 def test_a_cancel_that_races_the_end_of_the_response() -> None:
     """C-A 38: no error surfaced, no double end."""
     rig = Rig()
@@ -132,9 +136,10 @@ def test_a_cancel_that_races_the_end_of_the_response() -> None:
     ]
     assert rig.machine.counts.errors == {"response_cancel_not_active": 1}
     assert rig.machine.slot.counts.unexpected_done == 0
-    assert rig.after(60.0) == []
+    assert rig.after(MAX_TURN_S - 0.1) == []
 
 
+@pytest.mark.edge_case(39)
 def test_a_cancel_before_created() -> None:
     """C-A 39: we send none without an id, so the captured error is a stray one for us."""
     rig = Rig("Say hello.", protected=False)
@@ -147,9 +152,10 @@ def test_a_cancel_before_created() -> None:
     assert [type(a) for a in actions[1:]] == [SendCreate, SendCancel, AudioComplete]
     assert only(SendCancel, actions)[0].response_id == R1
     assert rig.machine.slot.state is State.IDLE
-    assert rig.after(60.0) == []
+    assert rig.after(MAX_TURN_S - 0.1) == []
 
 
+@pytest.mark.edge_case(41)
 @pytest.mark.parametrize("named", [False, True])
 def test_a_create_while_a_response_is_active(named: bool) -> None:
     """C-A 41: the running response is unaffected; ours comes once, after it."""
@@ -172,6 +178,7 @@ def test_a_create_while_a_response_is_active(named: bool) -> None:
     assert [c.wanted.purpose for c in only(SendCreate, ending)] == [Purpose.TOOL_RESULT]
 
 
+@pytest.mark.edge_case(50)
 def test_a_function_call() -> None:
     """C-A 50: told three times, run once; then its result, then a create."""
     rig = Rig()
@@ -187,6 +194,7 @@ def test_a_function_call() -> None:
     assert rig.machine.counts.silent_responses == 0
 
 
+@pytest.mark.edge_case(44)
 def test_a_transcript_without_audio() -> None:
     """C-A 44: detected as silent, counted, asked for once more."""
     rig = Rig()
@@ -202,6 +210,7 @@ def test_a_transcript_without_audio() -> None:
     assert [create.wanted.purpose for create in again] == [Purpose.ANSWER]
 
 
+@pytest.mark.edge_case(48)
 def test_two_audio_items_in_one_response() -> None:
     """C-A 48, L3: the item being heard is cut there, the other one to nothing."""
     rig = Rig()

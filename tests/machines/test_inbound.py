@@ -43,6 +43,7 @@ from callengine.wire.fault import Fault
 SID = "MZ1"
 ULAW = wire.MediaFormat("audio/x-mulaw", 8000, 1)
 STARTED = wire.Start(SID, "CA1", "AC1", ("inbound",), ULAW, {"who": "Zoë"}, 1)
+TOLD = StreamStarted(SID, "CA1", {"who": "Zoë"})
 DUE = DeadlineReached()
 FRAME = bytes(range(160))
 STOP = wire.Stop(SID, 9, "CA1")
@@ -119,10 +120,27 @@ def test_a_start_names_the_stream_and_is_reported() -> None:
     assert stream.machine.state is State.STREAMING
 
 
+def test_one_that_is_told_of_the_stream_goes_on_with_it_and_tells_nobody_again() -> None:
+    stream = Stream(start=False)
+    assert stream.tell(TOLD) == [StateChanged(Owner.CARRIER, "streaming", 1)]
+    assert stream.machine.stream_sid == SID
+    assert stream.audio(media(5_000, 251), media(5_020, 252)) == [CallerFrame(FRAME)] * 2
+    assert of(CallerFrame, stream.run(STALL_S)) == [silence(round(STALL_S * 1000))]
+    assert stream.tell(STOP) == [CallEnding(EndCause.CALLER_HUNG_UP)]
+
+
+def test_one_that_knows_the_stream_need_not_be_told() -> None:
+    stream = Stream()
+    assert stream.tell(TOLD) == []
+    assert stream.machine.state is State.STREAMING
+
+
+@pytest.mark.edge_case(3)
 def test_ct3_a_start_needs_no_connected() -> None:
     assert of(StreamStarted, Stream().log) != []
 
 
+@pytest.mark.edge_case(1)
 def test_ct1_no_start_within_ten_seconds_ends_the_call() -> None:
     stream = Stream(start=False)
     stream.tell(wire.Connected("Call", "1.0.0"))
@@ -138,6 +156,7 @@ def test_a_start_in_time_is_not_followed_by_the_start_deadline() -> None:
     assert of(CallEnding, stream.run(60)) == []
 
 
+@pytest.mark.edge_case(2)
 def test_ct2_media_marks_and_digits_before_the_start_are_dropped_and_counted() -> None:
     stream = Stream(start=False)
     early = (media(0, 1), wire.Mark(SID, 2, "m"), wire.Dtmf(SID, 3, "5"))
@@ -147,6 +166,7 @@ def test_ct2_media_marks_and_digits_before_the_start_are_dropped_and_counted() -
     assert of(StreamStarted, stream.tell(STARTED)) != []
 
 
+@pytest.mark.edge_case(4)
 @pytest.mark.parametrize("start", [False, True])
 def test_ct4_stop_ends_the_call_once(start: bool) -> None:
     stream = Stream(start=start)
@@ -156,6 +176,7 @@ def test_ct4_stop_ends_the_call_once(start: bool) -> None:
     assert stream.machine.state is State.ENDED
 
 
+@pytest.mark.edge_case(5)
 @pytest.mark.parametrize("start", [False, True])
 @pytest.mark.parametrize(
     ("code", "reason", "told"),
@@ -175,6 +196,7 @@ def test_ct5_a_socket_closed_without_stop_is_the_same_end(
     assert stream.tell(STOP) == []
 
 
+@pytest.mark.edge_case(6)
 def test_ct6_a_second_start_ends_the_call_and_mixes_no_ids() -> None:
     stream = Stream()
     (ending,) = stream.tell(replace(STARTED, stream_sid="MZ2"))
@@ -184,6 +206,7 @@ def test_ct6_a_second_start_ends_the_call_and_mixes_no_ids() -> None:
     assert stream.tell(media(0, 3, sid="MZ2")) == []
 
 
+@pytest.mark.edge_case(17)
 @pytest.mark.parametrize(
     "media_format",
     [
@@ -212,6 +235,7 @@ def start_message(**start: object) -> str:
     return json.dumps({"event": "start", "streamSid": SID, "start": {**body, **start}})
 
 
+@pytest.mark.edge_case(17)
 def test_ct17_a_sample_rate_that_is_a_string_is_the_same_format() -> None:
     stream = Stream(start=False)
     text = {"encoding": "audio/x-mulaw", "sampleRate": "8000", "channels": "1"}
@@ -219,6 +243,7 @@ def test_ct17_a_sample_rate_that_is_a_string_is_the_same_format() -> None:
     assert stream.machine.state is State.STREAMING
 
 
+@pytest.mark.edge_case(18)
 @pytest.mark.parametrize(
     ("given", "told"),
     [
@@ -240,6 +265,7 @@ def test_ct18_custom_parameters_are_handed_on(
 # ---- messages
 
 
+@pytest.mark.edge_case(20)
 def test_ct20_digits_keep_their_order_and_none_is_lost() -> None:
     stream = Stream()
     dialled = "0123456789*#A"
@@ -252,6 +278,7 @@ def test_ct20_digits_keep_their_order_and_none_is_lost() -> None:
     assert stream.counts.dtmf_digits == len(dialled)
 
 
+@pytest.mark.edge_case(21)
 def test_marks_are_handed_on_whatever_their_name() -> None:
     """C-T 21: whose they are is for who sent them."""
     stream = Stream()
@@ -259,6 +286,7 @@ def test_marks_are_handed_on_whatever_their_name() -> None:
     assert stream.tell(*marks) == [MarkEchoed("a"), MarkEchoed(""), MarkEchoed("a")]
 
 
+@pytest.mark.edge_case(15)
 def test_ct15_unknown_messages_are_counted_and_cost_nothing() -> None:
     stream = Stream()
     assert stream.tell(wire.Unknown("dance"), wire.Connected("Call", "2")) == []
@@ -272,6 +300,7 @@ def _media_message(**fields: object) -> str:
     return json.dumps({"event": "media", "sequenceNumber": "2", "streamSid": SID, "media": body})
 
 
+@pytest.mark.edge_case(11)
 @pytest.mark.parametrize("payload", ["!", "a", "_-_-", " ", None, 7])
 def test_ct11_a_payload_that_is_no_audio_is_counted_and_the_call_lives(payload: object) -> None:
     stream = Stream()
@@ -281,6 +310,7 @@ def test_ct11_a_payload_that_is_no_audio_is_counted_and_the_call_lives(payload: 
     assert stream.audio(media(20, 3)) == [CallerFrame(FRAME)]
 
 
+@pytest.mark.edge_case(12)
 @pytest.mark.parametrize(
     "message",
     [
@@ -309,6 +339,7 @@ def test_ct12_what_is_no_message_is_counted_by_cause_and_the_call_lives(
     assert stream.machine.state is State.STREAMING
 
 
+@pytest.mark.edge_case(10, 14)
 def test_ct10_ct14_an_oversized_message_ends_the_call() -> None:
     stream = Stream()
     (ending,) = stream.tell(wire.decode("x" * 2_097_152))
@@ -327,6 +358,7 @@ def test_an_oversized_message_before_the_start_is_only_counted() -> None:
 # ---- media
 
 
+@pytest.mark.edge_case(10)
 @pytest.mark.parametrize("size", [160, 80, 320, 1, 37, 49_000])
 def test_ct10_payloads_of_any_size_are_forwarded_to_the_byte(size: int) -> None:
     stream = Stream()
@@ -340,6 +372,7 @@ def test_ct10_payloads_of_any_size_are_forwarded_to_the_byte(size: int) -> None:
     assert stream.counts.filled_ms == 0
 
 
+@pytest.mark.edge_case(10)
 def test_ct10_an_empty_payload_is_skipped_and_its_time_filled() -> None:
     stream = Stream()
     stream.tell(media(100, 2), media(120, 3, b""))
@@ -348,6 +381,7 @@ def test_ct10_an_empty_payload_is_skipped_and_its_time_filled() -> None:
     assert stream.counts.frames == 2
 
 
+@pytest.mark.edge_case(9)
 def test_frames_without_audio_do_not_keep_silence_from_being_made_up() -> None:
     """C-T 9. The model's clock is the audio it gets, not the messages we get."""
     stream = Stream()
@@ -359,6 +393,7 @@ def test_frames_without_audio_do_not_keep_silence_from_being_made_up() -> None:
     assert made_up >= 8 * 2700
 
 
+@pytest.mark.edge_case(16)
 def test_ct16_outbound_and_foreign_media_are_not_forwarded() -> None:
     stream = Stream()
     foreign = (media(0, 2, track="outbound"), media(20, 3, sid="MZ2"))
@@ -367,6 +402,7 @@ def test_ct16_outbound_and_foreign_media_are_not_forwarded() -> None:
     assert stream.audio(media(40, 4)) == [CallerFrame(FRAME)]
 
 
+@pytest.mark.edge_case(7)
 def test_ct7_a_duplicate_is_forwarded_once() -> None:
     stream = Stream()
     frames = [media(100, 2), media(120, 3), media(120, 3), media(100, 2)]
@@ -374,6 +410,7 @@ def test_ct7_a_duplicate_is_forwarded_once() -> None:
     assert stream.counts.duplicates == 2
 
 
+@pytest.mark.edge_case(7)
 def test_ct7_a_frame_that_was_overtaken_is_dropped_as_its_place_is_taken() -> None:
     stream = Stream()
     swapped = [media(100, 2), media(140, 4), media(120, 3), media(160, 5)]
@@ -386,6 +423,7 @@ def test_ct7_a_frame_that_was_overtaken_is_dropped_as_its_place_is_taken() -> No
     assert stream.counts.reordered == 1
 
 
+@pytest.mark.edge_case(7)
 def test_ct7_a_gap_in_the_sequence_is_none_in_the_audio() -> None:
     """Marks and digits take numbers of the same sequence."""
     stream = Stream()
@@ -393,6 +431,7 @@ def test_ct7_a_gap_in_the_sequence_is_none_in_the_audio() -> None:
     assert stream.counts.filled_ms == 0
 
 
+@pytest.mark.edge_case(7)
 def test_ct7_a_sequence_that_begins_anew_is_accepted_with_its_clock() -> None:
     stream = Stream()
     last = RECENT_FRAMES + 40
@@ -403,21 +442,39 @@ def test_ct7_a_sequence_that_begins_anew_is_accepted_with_its_clock() -> None:
     assert stream.counts.filled_ms == 0
 
 
+@pytest.mark.edge_case(7)
+@pytest.mark.parametrize("before", [1, 2, 40, RECENT_FRAMES])
+def test_ct7_a_sequence_that_begins_anew_early_in_the_call_is_no_repetition(before: int) -> None:
+    """The media clock tells: what is due now was not heard before, whatever its number."""
+    stream = Stream()
+    stream.tell(*(media(100 + 20 * n, 2 + n) for n in range(before)))
+    again = [media(100 + 20 * (before + n), 1 + n) for n in range(100)]
+    assert stream.audio(*again) == [CallerFrame(FRAME)] * 100
+    assert (stream.counts.duplicates, stream.counts.reordered) == (0, 0)
+    assert stream.counts.clock_restarts == 1
+    repeated = [again[-1], again[-2]]
+    assert stream.audio(*repeated) == []
+    assert stream.counts.duplicates == 2
+
+
 def test_ct7_only_so_many_numbers_are_remembered() -> None:
     stream = Stream()
     stream.tell(*(media(None, n) for n in range(2, 10_000)))
     assert len(stream.machine._recent) == RECENT_FRAMES
 
 
+@pytest.mark.edge_case(7)
 def test_ct7_numbers_may_be_missing() -> None:
     stream = Stream()
     assert len(stream.audio(*(media(100 + 20 * n) for n in range(50)))) == 50
 
 
+@pytest.mark.edge_case(8)
 def test_ct8_the_first_timestamp_is_not_zero_and_no_hole() -> None:
     assert Stream().audio(media(155, 2)) == [CallerFrame(FRAME)]
 
 
+@pytest.mark.edge_case(8)
 @pytest.mark.parametrize("spacing_ms", [19.97, 20.0, 20.03])
 def test_ct8_jitter_of_the_carriers_clock_is_no_hole(spacing_ms: float) -> None:
     stream = Stream()
@@ -426,6 +483,7 @@ def test_ct8_jitter_of_the_carriers_clock_is_no_hole(spacing_ms: float) -> None:
     assert stream.counts.clock_restarts == 0
 
 
+@pytest.mark.edge_case(8)
 @pytest.mark.parametrize(
     ("hole_ms", "filled_ms", "skipped_ms"),
     [
@@ -449,6 +507,7 @@ def test_ct8_a_hole_is_filled_with_silence_up_to_a_cap(
     assert stream.audio(media(140 + hole_ms, 4)) == [CallerFrame(FRAME)]
 
 
+@pytest.mark.edge_case(8)
 def test_ct8_a_clock_that_goes_backwards_is_taken_as_it_is() -> None:
     stream = Stream()
     frames = [media(5000, 2), media(100, 3), media(120, 4), media(121, 5)]
@@ -462,6 +521,20 @@ def test_frames_without_a_timestamp_count_on_the_clock_with_their_length() -> No
     frames = [media(100, 2), media(None, 3), media(None, 4), media(160, 5)]
     assert stream.audio(*frames) == [CallerFrame(FRAME)] * 4
     assert stream.counts.filled_ms == 0
+
+
+@pytest.mark.edge_case(8)
+def test_ct8_silence_does_not_outrun_the_clock() -> None:
+    """However often the media clock leaps: few messages must not become hours of audio."""
+    stream = Stream()
+    stream.tell(*(media(n * 3_600_000, n + 2) for n in range(100)))
+    assert stream.counts.filled_ms == MAX_FILL_MS
+    stream.now += 5.0
+    stream.tell(*(media(n * 3_600_000, n + 2) for n in range(100, 200)))
+    assert stream.counts.filled_ms == MAX_FILL_MS + 5_000
+    lost_ms = stream.counts.filled_ms + stream.counts.skipped_ms
+    assert lost_ms == 199 * 3_600_000 - 199 * 20
+    assert stream.counts.frames == 200
 
 
 def test_a_stall_that_a_frame_without_a_timestamp_ended_is_not_filled_again() -> None:
@@ -478,6 +551,7 @@ def test_a_stall_that_a_frame_without_a_timestamp_ended_is_not_filled_again() ->
 # ---- stalls
 
 
+@pytest.mark.edge_case(9)
 def test_ct9_silence_is_made_up_while_no_frames_come() -> None:
     stream = Stream()
     stream.tell(media(100, 2))
@@ -489,6 +563,7 @@ def test_ct9_silence_is_made_up_while_no_frames_come() -> None:
     assert stream.counts.stalls == 1
 
 
+@pytest.mark.edge_case(9)
 def test_ct9_made_up_silence_is_not_filled_again_by_the_timestamps() -> None:
     stream = Stream()
     stream.tell(media(100, 2))
@@ -501,6 +576,7 @@ def test_ct9_made_up_silence_is_not_filled_again_by_the_timestamps() -> None:
     assert stream.audio(media(3120, 4)) == [CallerFrame(FRAME)]
 
 
+@pytest.mark.edge_case(34)
 def test_frames_that_were_only_late_are_forwarded_in_order() -> None:
     """C-T 34: a burst after a stall of the network; their clock has no hole."""
     stream = Stream()
@@ -511,6 +587,7 @@ def test_frames_that_were_only_late_are_forwarded_in_order() -> None:
     assert stream.audio(media(2320, 200))[0] == silence(200), "a hole after it is one again"
 
 
+@pytest.mark.edge_case(34)
 def test_a_burst_without_a_stall_is_forwarded_as_it_is() -> None:
     """C-T 34."""
     stream = Stream()
@@ -602,13 +679,20 @@ def test_l10_any_other_reset_is_refused(reason: ResetReason, version: int, why: 
     assert stream.machine.state is State.STREAMING
 
 
+def test_l10_one_that_has_ended_answers_all_the_same() -> None:
+    stream = Stream()
+    stream.tell(STOP)
+    asked = ResetRequest(Owner.CARRIER, SILENT, 1)
+    assert stream.tell(asked) == [ResetRefused(Owner.CARRIER, SILENT, Refusal.NOT_STUCK)]
+
+
 # ---- properties
 
 
 def test_the_table_says_what_the_machine_does() -> None:
     oversize = wire.Malformed(Fault.OVERSIZE, "")
     events: dict[type, Event] = {
-        type(event): event for event in (STARTED, STOP, CLOSED, DUE, oversize)
+        type(event): event for event in (STARTED, TOLD, STOP, CLOSED, DUE, oversize)
     }
     for (state, kind), entered in TRANSITIONS.items():
         stream = Stream(start=state is State.STREAMING)
@@ -633,7 +717,7 @@ ANYTHING = st.one_of(
     st.builds(wire.Mark, st.just(SID), COUNTS, st.text(max_size=5)),
     st.builds(wire.Dtmf, st.just(SID), COUNTS, st.text(max_size=2)),
     st.builds(wire.Malformed, st.sampled_from(Fault), st.just("")),
-    st.sampled_from([STARTED, STOP, CLOSED, DUE, wire.Unknown("x"), wire.Connected("", "")]),
+    st.sampled_from([STARTED, TOLD, STOP, CLOSED, DUE, wire.Unknown("x"), wire.Connected("", "")]),
     st.builds(
         ResetRequest, st.just(Owner.CARRIER), st.sampled_from(ResetReason), st.integers(0, 3)
     ),
@@ -702,5 +786,6 @@ def test_whatever_comes_nothing_is_raised_and_the_call_ends_at_most_once(
     endings = of(CallEnding, stream.log)
     assert len(endings) == (stream.machine.state is State.ENDED)
     if endings:
-        assert isinstance(stream.log[-1], CallEnding), "once ended, nothing matters"
+        told = [each for each in stream.log if not isinstance(each, ResetRefused)]
+        assert isinstance(told[-1], CallEnding), "once ended, nothing matters"
         assert stream.machine.next_deadline() is None

@@ -10,13 +10,18 @@ from callengine.machines.lifecycle import (
     CALLER_STAYS,
     CLOSE_CODES,
     DEADLINE_S,
+    HOST_REPORT_S,
+    MAX_RESTARTS,
+    REMEDIES,
     TRANSITIONS,
     CloseSockets,
     CollectReports,
     Conclude,
     Drain,
     Lifecycle,
+    MediaReported,
     Reported,
+    Restart,
     State,
 )
 from callengine.messages import ActorCrashed, CallEnding, DeadlineReached, Drained, EndCause
@@ -26,8 +31,9 @@ if TYPE_CHECKING:
 
 LOST = CallEnding(EndCause.MODEL_LOST, "1006")
 HUNG_UP = CallEnding(EndCause.CALLER_HUNG_UP, "stop")
-CRASHED = ActorCrashed("TxPacer", "ValueError")
-EVENTS: list[Event] = [HUNG_UP, CRASHED, Drained(), Reported(), DeadlineReached()]
+CRASHED = ActorCrashed("Supervisor", "ValueError")
+ACTORS = sorted({actor for _, actor in REMEDIES} | {"Supervisor"})
+EVENTS: list[Event] = [HUNG_UP, CRASHED, Drained(), MediaReported(), Reported(), DeadlineReached()]
 CALLER_GOES = [cause for cause in EndCause if cause not in CALLER_STAYS]
 
 
@@ -112,16 +118,81 @@ def test_l12_draining_has_an_end() -> None:
     ]
 
 
-def test_l14_a_crash_ends_the_call_and_names_the_actor() -> None:
+def crash(actor: str) -> ActorCrashed:
+    return ActorCrashed(actor, "ValueError")
+
+
+CRASH_ENDS = [CloseSockets(1011, "crashed"), CollectReports()]
+CRASH_IN = {
+    (State.SERVING, "HostCalls"): [Restart("HostCalls")],
+    (State.SERVING, "RealtimeBridge"): [Drain()],
+    (State.SERVING, "Supervisor"): CRASH_ENDS,
+    (State.SERVING, "TwilioIngress"): [Restart("TwilioIngress")],
+    (State.SERVING, "TxPacer"): [Restart("TxPacer"), Drain()],
+    (State.SERVING, "VADDetector"): [Restart("VADDetector")],
+    (State.SERVING, "Watchdog"): [Restart("Watchdog")],
+    (State.DRAINING, "HostCalls"): [Restart("HostCalls")],
+    (State.DRAINING, "RealtimeBridge"): [],
+    (State.DRAINING, "Supervisor"): [CloseSockets(1000, "model_lost"), CollectReports()],
+    (State.DRAINING, "TwilioIngress"): [Restart("TwilioIngress")],
+    (State.DRAINING, "TxPacer"): [CloseSockets(1000, "model_lost"), CollectReports()],
+    (State.DRAINING, "VADDetector"): [Restart("VADDetector")],
+    (State.DRAINING, "Watchdog"): [Restart("Watchdog")],
+}
+
+
+@pytest.mark.parametrize("actor", ACTORS)
+@pytest.mark.parametrize("state", State)
+def test_l14_what_becomes_of_the_crash_of_each_actor(state: State, actor: str) -> None:
+    life = in_state(state)
+    assert life.handle(crash(actor), 3.0) == CRASH_IN.get((state, actor), [])
+
+
+@pytest.mark.parametrize("actor", ["TwilioIngress", "VADDetector", "Watchdog", "HostCalls"])
+def test_l14_a_crash_that_nobody_notices_is_no_cause_and_no_end(actor: str) -> None:
     life = Lifecycle()
-    assert life.handle(CRASHED, 0.0) == [CloseSockets(1011, "crashed"), CollectReports()]
-    assert (life.cause, life.detail) == (EndCause.CRASHED, "TxPacer: ValueError")
+    life.handle(crash(actor), 3.0)
+    assert (life.state, life.cause, life.next_deadline()) == (State.SERVING, None, None)
+    life.handle(HUNG_UP, 4.0)
+    assert life.cause is EndCause.CALLER_HUNG_UP
+
+
+@pytest.mark.parametrize("actor", ["TxPacer", "RealtimeBridge"])
+def test_l14_a_crash_that_lets_nothing_go_on_is_the_cause_after_a_farewell(actor: str) -> None:
+    life = Lifecycle()
+    life.handle(crash(actor), 3.0)
+    assert (life.cause, life.detail) == (EndCause.CRASHED, f"{actor}: ValueError")
+    assert life.next_deadline() == 3.0 + DEADLINE_S[State.DRAINING]
+    assert life.handle(Drained(), 4.0) == CRASH_ENDS
+
+
+@pytest.mark.parametrize("actor", ["TwilioIngress", "TxPacer"])
+def test_l14_the_crash_after_the_last_restart_ends_the_call_at_once(actor: str) -> None:
+    life = Lifecycle()
+    for _ in range(MAX_RESTARTS):
+        assert life.handle(crash("VADDetector"), 0.0) == [Restart("VADDetector")]
+    assert life.handle(crash(actor), 0.0) == CRASH_ENDS
+    assert (life.cause, life.detail) == (EndCause.CRASHED, f"{actor}: ValueError")
+
+
+def test_l14_a_model_that_is_lost_after_the_last_restart_is_no_restart() -> None:
+    life = Lifecycle()
+    for _ in range(MAX_RESTARTS):
+        life.handle(crash("VADDetector"), 0.0)
+    assert life.handle(crash("RealtimeBridge"), 0.0) == [Drain()]
 
 
 def test_l12_a_report_that_never_comes_is_not_waited_for() -> None:
     life = in_state(State.REPORTING)
     assert life.handle(DeadlineReached(), DEADLINE_S[State.REPORTING] - 0.1) == []
     assert life.handle(DeadlineReached(), DEADLINE_S[State.REPORTING]) == [Conclude()]
+
+
+def test_a_tool_that_still_runs_is_not_waited_for_as_long_as_busy_workers_are() -> None:
+    life = in_state(State.REPORTING)
+    assert life.handle(MediaReported(), 0.5) == []
+    assert life.next_deadline() == HOST_REPORT_S
+    assert life.handle(DeadlineReached(), HOST_REPORT_S) == [Conclude()]
     assert life.next_deadline() is None
 
 
@@ -133,7 +204,8 @@ def test_the_call_is_over_when_all_have_reported() -> None:
 
 ANYTHING = st.one_of(
     st.builds(CallEnding, st.sampled_from(EndCause)),
-    st.sampled_from([CRASHED, Drained(), Reported()]),
+    st.sampled_from([Drained(), Reported()]),
+    st.builds(crash, st.sampled_from(ACTORS)),
 )
 
 
@@ -150,3 +222,5 @@ def test_l12_every_call_that_begins_to_end_is_over_in_time_and_once(events: list
     assert [a for a in actions if isinstance(a, Conclude)] == [Conclude()] * ending
     assert len([a for a in actions if isinstance(a, CloseSockets)]) == ending
     assert (life.cause is not None) is ending
+    assert len([a for a in actions if isinstance(a, Restart)]) == life.restarts <= MAX_RESTARTS
+    assert len([a for a in actions if isinstance(a, Drain)]) <= 1

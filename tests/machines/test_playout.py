@@ -10,7 +10,15 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from callengine.audio.g711 import BYTES_PER_MS, FRAME_BYTES, FRAME_S, SILENCE_BYTE
 from callengine.machines import playout as module
-from callengine.machines.playout import FRAMES_PER_MARK, MAX_MARKS, Playout, Track
+from callengine.machines.playout import (
+    FRAMES_PER_MARK,
+    MAX_ITEMS,
+    MAX_MARKS,
+    OVERDUE_S,
+    SILENT_S,
+    Playout,
+    Track,
+)
 from callengine.messages import HeardItem
 
 SIZES = [1, 159, 160, 161, 1000, 4133, 65_536]
@@ -135,6 +143,7 @@ def test_a_response_all_of_which_was_sent_does_not_hold_up_the_next() -> None:
     assert drained(playout) == sound(160, 9)
 
 
+@pytest.mark.edge_case(26)
 def test_more_than_ten_minutes_is_refused_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """C-T 26: Twilio would drop it without telling."""
     assert module.MAX_QUEUED_BYTES == 600 * 8000
@@ -146,6 +155,39 @@ def test_more_than_ten_minutes_is_refused_and_counted(monkeypatch: pytest.Monkey
     send(playout, 1)
     queue(playout, sound(160))
     assert (playout.queued_bytes, playout.counts.overflow_bytes) == (1000, 1)
+    assert balance(playout) == 0
+
+
+def test_what_an_interruption_cut_counts_towards_the_ten_minutes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A model that goes on behind its cancel cannot fill the memory."""
+    monkeypatch.setattr(module, "MAX_QUEUED_BYTES", 1000)
+    playout = Playout(1)
+    queue(playout, sound(900))
+    playout.flush(0.0)
+    playout.queue_outdated("r1", "i1", 0, sound(100))
+    playout.queue_outdated("r1", "i1", 0, sound(1))
+    queue(playout, sound(1), "r2")
+    assert (playout.counts.flushed_bytes, playout.counts.overflow_bytes) == (1000, 2)
+    playout.resume()
+    playout.queue_outdated("r1", "i1", 0, sound(1))
+    assert (playout.queued_bytes, playout.counts.overflow_bytes) == (1000, 3)
+    assert balance(playout) == 0
+
+
+def test_items_without_number_are_refused_and_counted() -> None:
+    """However short they are: each costs more memory than its audio."""
+    playout = Playout(1)
+    for n in range(MAX_ITEMS // 2):
+        queue(playout, b"a", "r1", f"i{n % 2}")
+        queue(playout, b"a", f"q{n}")
+    assert playout.counts.overflow_bytes == 0
+    queue(playout, b"a", "new", "i1")
+    queue(playout, b"a", f"q{n}", "new")
+    assert playout.counts.overflow_bytes == 2
+    queue(playout, b"a", f"q{n}")  # more of the latest one costs nothing
+    assert playout.queued_bytes == MAX_ITEMS + 1
     assert balance(playout) == 0
 
 
@@ -445,6 +487,7 @@ def test_without_a_round_trip_an_echo_teaches_no_delay() -> None:
     assert playout.heard_at == pytest.approx(0.2)
 
 
+@pytest.mark.edge_case(21)
 def test_the_smallest_lag_counts_even_if_it_is_none() -> None:
     """C-T 21: late by 500 ms."""
     playout = playing(10, mark_every=1)
@@ -467,6 +510,7 @@ def test_an_echo_before_its_time_is_no_negative_delay() -> None:
     assert playout.heard_at == pytest.approx(0.2)
 
 
+@pytest.mark.edge_case(21)
 def test_unknown_and_repeated_echoes_are_counted_and_teach_nothing() -> None:
     """C-T 21: unknown name, duplicate, empty name."""
     playout = playing(10, mark_every=1)
@@ -478,6 +522,7 @@ def test_unknown_and_repeated_echoes_are_counted_and_teach_nothing() -> None:
     assert playout.heard_at == pytest.approx(0.2)
 
 
+@pytest.mark.edge_case(22)
 def test_l2_marks_that_a_clear_echoes_teach_nothing() -> None:
     """C-T 22: all of them in a burst."""
     playout = playing(10, mark_every=1)
@@ -501,6 +546,7 @@ def test_a_mark_of_an_older_generation_that_no_clear_dropped_was_heard() -> None
     assert (playout.counts.marks_heard, playout.counts.marks_cleared) == (1, 0)
 
 
+@pytest.mark.edge_case(85)
 def test_marks_that_never_come_back_are_bounded_and_counted() -> None:
     """C-X 85."""
     playout = playing(MAX_MARKS + 3, mark_every=1)
@@ -729,6 +775,7 @@ def test_l3_a_carrier_that_stands_still_has_played_nothing() -> None:
     assert item.heard_ms <= 420
 
 
+@pytest.mark.edge_case(21)
 def test_an_echo_that_never_comes_is_forgiven_by_the_next_one() -> None:
     """C-T 21: never."""
     playout = playing(200, mark_every=10)
@@ -737,3 +784,37 @@ def test_an_echo_that_never_comes_is_forgiven_by_the_next_one() -> None:
     playout.mark_echoed(marks[-1], 3.0)
     (item,) = playout.flush(3.0)
     assert item.heard_ms >= 2800
+
+
+def silent_carrier() -> tuple[Playout, list[str]]:
+    """It echoed the first mark of four seconds of audio, and none since."""
+    playout = playing(200, mark_every=10)
+    playout.mark_echoed(playout.probe(0.0), 0.0)
+    marks = send(playout, 200)
+    playout.complete("r1")
+    playout.mark_echoed(marks[0], 0.020)
+    return playout, marks
+
+
+@pytest.mark.edge_case(21)
+def test_echoes_that_never_come_again_are_not_waited_for_for_ever() -> None:
+    """The greeting would stay protected until the end of the call."""
+    playout, _ = silent_carrier()
+    missed_at = 0.220 + OVERDUE_S
+    assert playout.settle(missed_at + SILENT_S - 0.001) == []
+    assert [track.response_id for track in playout.settle(missed_at + SILENT_S)] == ["r1"]
+    queue(playout, sound(800), "r2", "i2")
+    playout.complete("r2")
+    send(playout, 5, 20.0)
+    assert [track.response_id for track in playout.settle(20.1)] == ["r2"], "by the clock alone"
+
+
+@pytest.mark.edge_case(21)
+def test_a_carrier_that_echoes_again_is_believed_again() -> None:
+    playout, marks = silent_carrier()
+    playout.settle(20.0)
+    playout.mark_echoed(marks[1], 20.0)
+    queue(playout, sound(200 * FRAME_BYTES), "r2", "i2")
+    send(playout, 200, 20.0)
+    (item,) = playout.flush(24.0)
+    assert item.heard_ms <= 20, "it stands still again"

@@ -230,6 +230,7 @@ def test_a_response_that_is_cancelled_as_it_begins_answers_nothing() -> None:
     assert [a.wanted for a in actions if isinstance(a, SendCreate)] == [ANSWER]
 
 
+@pytest.mark.edge_case(41)
 def test_l5_a_refused_create_waits_and_is_sent_again_without_end() -> None:
     """C-A 41: conversation_already_has_active_response re-queues."""
     machine = in_state(State.REQUESTED)
@@ -246,6 +247,7 @@ def test_l5_a_refused_create_waits_and_is_sent_again_without_end() -> None:
     assert machine.counts.retries == 0
 
 
+@pytest.mark.edge_case(41, 42)
 @pytest.mark.parametrize("caused_by", ["create-1", None])
 @pytest.mark.parametrize("purpose", list(Purpose))
 def test_l5_a_create_refused_because_of_the_servers_own_response(
@@ -433,6 +435,7 @@ def test_what_waits_to_be_repeated_is_asked_for_when_its_time_has_come_whatever_
     assert len(sent(machine.handle(CancelRefused(None), RETRY_DELAY_S))) == 1
 
 
+@pytest.mark.edge_case(40)
 @pytest.mark.parametrize("failed", [False, True])
 def test_done_without_created_ends_the_request(failed: bool) -> None:
     """C-A 40: seen on interruptions."""
@@ -450,6 +453,7 @@ def test_done_without_created_of_what_nobody_wants_is_not_repeated() -> None:
     assert not machine.busy
 
 
+@pytest.mark.edge_case(40)
 @pytest.mark.parametrize("state", [State.IDLE, State.REQUESTED, State.GENERATING])
 def test_done_twice_is_counted_and_ignored(state: State) -> None:
     """C-A 40."""
@@ -464,6 +468,7 @@ def test_done_twice_is_counted_and_ignored(state: State) -> None:
     assert machine.counts.unexpected_done == 1
 
 
+@pytest.mark.edge_case(40)
 @pytest.mark.parametrize("finished", [False, True])
 def test_created_twice_is_counted_and_ignored(finished: bool) -> None:
     """C-A 40."""
@@ -538,6 +543,7 @@ def test_l4_done_of_that_id_releases_the_lock_whatever_its_status(failed: bool) 
     assert machine.cancelled[-1].resolved_at == 1.0
 
 
+@pytest.mark.edge_case(38)
 @pytest.mark.parametrize("caused_by", ["cancel-2", None])
 def test_l4_not_active_releases_the_lock(caused_by: str | None) -> None:
     """C-A 38."""
@@ -575,6 +581,7 @@ def test_l4_done_of_another_id_does_not_release_the_lock() -> None:
     assert machine.counts.unexpected_done == 1
 
 
+@pytest.mark.edge_case(39)
 def test_created_before_cancel_race() -> None:
     """C-A 39: no cancel without an id; by its id when it comes; never played."""
     machine = in_state(State.REQUESTED)
@@ -809,6 +816,19 @@ def test_l13_a_model_that_refuses_for_a_response_that_never_ends_is_given_up() -
     assert machine.next_deadline() is None
 
 
+def test_a_model_that_is_seen_to_respond_is_not_given_up_for_its_refusals() -> None:
+    """The server is always first with an answer of its own, and the caller interrupts it."""
+    machine = in_state(State.REQUESTED)
+    for turn in range(5):
+        now = turn * JAM_S / 2
+        refused = machine.handle(CreateRefused(None), now)
+        assert not any(isinstance(action, GaveUp) for action in refused)
+        machine.handle(Created(f"auto-{turn}"), now)
+        machine.handle(Done(f"auto-{turn}", failed=False), now + 1.0)
+        machine.handle(DeadlineReached(), now + 1.0)
+        assert machine.state is State.REQUESTED
+
+
 def test_a_reply_that_stalls_in_the_middle_is_continued_after_the_reset() -> None:
     machine = in_state(State.GENERATING)
     machine.handle(AudioCame("r1"), 0.0)
@@ -816,3 +836,79 @@ def test_a_reply_that_stalls_in_the_middle_is_continued_after_the_reset() -> Non
     (create,) = sent(machine.handle(Done("r1", failed=False), 10.1))
     assert isinstance(create, SendCreate)
     assert create.wanted.purpose is Purpose.CONTINUATION
+
+
+# ---- a create that is still out when another response is interrupted
+
+
+def test_a_create_that_crossed_an_interrupted_response_is_unwanted_until_it_is_answered() -> None:
+    machine = crossed()
+    outdated = machine.handle(CancelWanted(), 1.0)
+    assert [a for a in outdated if isinstance(a, Outdated)] == [Outdated(TOOL_RESULT)]
+    machine.handle(Done("auto", failed=False), 1.1)
+    assert machine.state is State.UNWANTED
+    assert machine.next_deadline() == 1.1 + REQUEST_DEADLINE_S
+    assert sent(machine.handle(CreateWanted(ANSWER), 1.2)) == [], "L5: not while one is out"
+    actions = machine.handle(Created("r2", "create-2"), 1.3)
+    assert [a.response_id for a in sent(actions) if isinstance(a, SendCancel)] == ["r2"]
+    assert not machine.accepts("r2")
+    assert not machine.cuts
+    answer = sent(machine.handle(Done("r2", failed=False), 1.4))
+    assert [a.wanted for a in answer if isinstance(a, SendCreate)] == [ANSWER]
+
+
+@pytest.mark.parametrize(
+    "error", [CreateRefused("create-2"), CreateRefused(None), CreateFailed("create-2")]
+)
+def test_a_create_that_crossed_an_interrupted_response_and_was_refused(error: slot.Event) -> None:
+    machine = crossed()
+    machine.handle(CancelWanted(), 1.0)
+    assert machine.handle(error, 1.1) == [], "it was told to be outdated"
+    assert machine.cancels("auto")
+    machine.handle(Done("auto", failed=False), 1.2)
+    assert machine.state is State.IDLE
+    assert not machine.busy
+
+
+def test_a_create_that_crossed_two_responses_of_the_servers_own() -> None:
+    machine = crossed()
+    machine.handle(CancelWanted(), 1.0)
+    machine.handle(Created("next"), 1.1)
+    assert machine.accepts("next")
+    assert sent(machine.handle(Done("next", failed=False), 1.2)) == []
+    assert machine.state is State.UNWANTED
+    machine.handle(DeadlineReached(), 1.2 + REQUEST_DEADLINE_S)
+    assert not machine.busy
+
+
+def test_an_interruption_tells_that_a_create_was_not_answered_as_soon_as_that_is_known() -> None:
+    """A server that echoes nothing: the response that was interrupted seemed to be ours."""
+    machine = taken_by_the_server()
+    assert [a for a in machine.handle(CancelWanted(), 0.0) if isinstance(a, Outdated)] == []
+    assert machine.handle(CreateRefused(None), 0.1) == [Outdated(TOOL_RESULT)]
+    assert machine.handle(CreateRefused(None), 0.2) == []
+    machine.handle(Done("auto", failed=False), 0.3)
+    assert not machine.busy
+
+
+def test_the_servers_own_answer_leaves_an_unwanted_create_unwanted() -> None:
+    machine = in_state(State.GENERATING)
+    machine.handle(Done("r1", failed=False), 0.0)
+    machine.handle(CreateWanted(TOOL_RESULT), 0.0)
+    machine.handle(CancelWanted(), 0.0)
+    machine.handle(Created("auto"), 0.0)
+    machine.handle(Done("auto", failed=False), 0.0)
+    actions = machine.handle(Created("r2", "create-2"), 0.1)
+    assert [a.response_id for a in sent(actions) if isinstance(a, SendCancel)] == ["r2"]
+
+
+def test_l5_the_second_answer_to_a_create_that_was_repeated_is_cancelled() -> None:
+    machine = in_state(State.REQUESTED)
+    machine.handle(DeadlineReached(), REQUEST_DEADLINE_S)
+    machine.handle(Created("r1", "create-1"), 6.0)
+    assert machine.purpose is Purpose.TOOL_RESULT
+    machine.handle(Done("r1", failed=False), 7.0)
+    actions = machine.handle(Created("r2", "create-2"), 7.1)
+    assert [a.response_id for a in sent(actions) if isinstance(a, SendCancel)] == ["r2"]
+    assert sent(machine.handle(Done("r2", failed=False), 8.0)) == []
+    assert not machine.busy

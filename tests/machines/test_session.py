@@ -158,6 +158,7 @@ def test_another_format_than_asked_ends_the_call(
     assert session.next_deadline() is None
 
 
+@pytest.mark.edge_case(54)
 def test_other_differences_are_counted_and_cost_nothing() -> None:
     session = in_state(State.CONFIGURING)
     other = TurnDetection("semantic_vad", create_response=True, interrupt_response=False)
@@ -175,6 +176,7 @@ def test_a_lost_socket_tells_its_cause_once() -> None:
 # ---- caller audio
 
 
+@pytest.mark.edge_case(61)
 @pytest.mark.parametrize("state", [State.CONNECTING, State.CONFIGURING])
 def test_caller_audio_is_held_until_the_session_is_confirmed(state: State) -> None:
     """C-A 61: sent earlier, it would be taken for 24 kHz PCM."""
@@ -194,6 +196,7 @@ def test_a_second_confirmation_releases_nothing_again() -> None:
     assert session.handle(CONFIRMED, 0.0) == []
 
 
+@pytest.mark.edge_case(61)
 def test_caller_audio_after_the_end_goes_nowhere() -> None:
     """C-A 61."""
     session = in_state(State.CLOSED)
@@ -241,6 +244,7 @@ def test_a_server_that_may_interrupt_is_not_told_again() -> None:
     assert in_state(State.LIVE).let_server_interrupt() == []
 
 
+@pytest.mark.edge_case(56)
 def test_only_the_refusal_of_the_latest_update_is_counted() -> None:
     session = in_state(State.LIVE, interrupt_response=False)
     session.let_server_interrupt()

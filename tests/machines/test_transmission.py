@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from callengine.audio.g711 import FRAME_BYTES, FRAME_S, SILENCE_BYTE
+from callengine.audio.g711 import FRAME_BYTES, FRAME_MS, FRAME_S, SILENCE_BYTE
 from callengine.machines import transmission as module
 from callengine.machines.playout import FRAMES_PER_MARK
 from callengine.machines.transmission import (
     FAREWELL,
+    LAST_ECHO_S,
     Action,
     Event,
     Onset,
@@ -387,6 +388,7 @@ def test_audio_in_mailboxes_is_kept_in_limbo_while_the_verdict_is_open() -> None
     assert line.machine.playout.counts.stale_bytes == 0
 
 
+@pytest.mark.edge_case(80)
 def test_audio_in_mailboxes_is_dropped_and_counted_once_confirmed() -> None:
     line = talking()
     line.tell(onset(line.now), MODEL)
@@ -396,6 +398,7 @@ def test_audio_in_mailboxes_is_dropped_and_counted_once_confirmed() -> None:
     assert line.balance() == 0
 
 
+@pytest.mark.edge_case(24)
 def test_audio_of_the_new_generation_is_played_at_once() -> None:
     """C-T 24."""
     line = talking()
@@ -406,6 +409,7 @@ def test_audio_of_the_new_generation_is_played_at_once() -> None:
     assert line.sent().endswith(sound(1600))
 
 
+@pytest.mark.edge_case(77)
 def test_l6_interrupting_works_while_audio_is_heard_although_the_model_is_done() -> None:
     """C-X 77."""
     line = talking()
@@ -441,13 +445,60 @@ def test_l9_a_protected_greeting_is_not_interrupted_and_the_onset_is_kept() -> N
     line = started()
     line.tell(PlayAudio("r1", "i1", 0, sound(8000), 0, protected=True))
     line.run(0.5)
-    assert line.tell(onset(line.now), SpeechConfirmed(line.now), MODEL) == []
+    told = line.tell(onset(line.now), SpeechConfirmed(line.now), MODEL)
+    assert told == [CallerSpoke(1)], "so that nothing behind it is said over him"
     line.tell(AudioComplete("r1"))
     line.run(5)
     assert line.sent() == sound(8000)
     assert [entry.outcome for entry in line.onsets()] == [Outcome.GUARDED]
     counts = line.machine.counts
     assert (counts.barge_ins_guarded, counts.barge_in_events, counts.clears) == (1, 0, 0)
+
+
+def test_what_waits_behind_a_protected_greeting_is_not_said_over_the_caller() -> None:
+    line = started()
+    line.tell(PlayAudio("greeting", "i1", 0, sound(8000), 0, protected=True))
+    line.tell(AudioComplete("greeting"))
+    line.play(sound(8000), "r2")
+    line.run(0.2)
+    line.tell(onset(line.now))
+    assert line.tell(SpeechConfirmed(line.now)) == [CallerSpoke(1)]
+    line.play(sound(800, 8000), "r2", generation=0)  # was under way
+    line.run(3.0)
+    assert line.sent() == sound(8000)
+    assert ResponseHeard("greeting") in line.actions()
+    assert line.machine.playout.speaking is None
+    assert SendClear() not in line.actions()
+    assert line.balance() == 0
+    line.play(sound(160), "r3")
+    line.run(0.1)
+    assert line.sent() == sound(8000) + sound(160)
+
+
+def test_what_has_begun_behind_a_protected_greeting_is_interrupted_when_that_is_over() -> None:
+    line = started()
+    line.tell(PlayAudio("greeting", "i1", 0, sound(8000), 0, protected=True))
+    line.tell(AudioComplete("greeting"))
+    line.play(sound(8000), "r2")
+    line.run(0.95)
+    line.tell(onset(line.now))
+    assert of(CallerSpoke, line.tell(SpeechConfirmed(line.now))) == []
+    line.run(0.5)
+    heard = of(BargeInConfirmed, line.actions())[0].heard
+    assert ResponseHeard("greeting") in line.actions()
+    assert [item.item_id for item in heard] == ["r2-i1"]
+    assert heard[0].heard_ms <= FRAME_MS
+    assert line.machine.playout.speaking is None
+    assert line.balance() == 0
+
+
+def test_l9_a_drain_is_heard_to_its_end_whatever_the_caller_says() -> None:
+    line = started()
+    line.play(sound(1600))
+    line.tell(DrainRequest(sound(800)))
+    line.tell(onset(line.now), SpeechConfirmed(line.now))
+    line.run(1.0)
+    assert line.sent() == sound(1600) + sound(800)
 
 
 def test_protected_audio_is_played_whatever_its_generation() -> None:
@@ -534,6 +585,16 @@ def test_one_onset_has_one_entry_in_the_ledger() -> None:
     assert [entry.outcome for entry in line.onsets()] == [Outcome.ACTED]
 
 
+def test_the_entry_of_an_interruption_stays_when_its_speech_interrupts_again() -> None:
+    """The model heard it too, began to answer at once, and the caller goes on speaking."""
+    line = talking()
+    line.tell(onset(line.now), MODEL)
+    line.play(sound(8000), "r2", generation=1)
+    line.run(0.2)
+    line.tell(SpeechConfirmed(line.onsets()[0].onset_at))
+    assert [entry.barge_in for entry in line.onsets()] == [1, 2]
+
+
 def test_the_ledger_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert module.MAX_LEDGER == 500
     line = started()
@@ -569,6 +630,30 @@ def test_a_drain_plays_what_is_queued_and_then_the_farewell() -> None:
     assert line.machine.own_audio_bytes == 1700
     assert line.run(60) == []
     assert line.tell(DUE) == [], "it is said once"
+
+
+def probed() -> Line:
+    """The line has echoed the probe at once."""
+    line = started()
+    line.tell(MarkEchoed(of(SendMark, line.actions())[0].name))
+    return line
+
+
+def test_a_drain_waits_for_the_echo_of_its_last_mark() -> None:
+    """On a line that varies the farewell is under way for longer than the clock thinks."""
+    line = probed()
+    line.tell(DrainRequest(sound(1600)))
+    line.run(0.4)
+    assert of(Drained, line.actions()) == []
+    *_, last = of(SendMark, line.actions())
+    assert Drained() in line.tell(MarkEchoed(last.name)), "also if another was lost"
+
+
+def test_a_drain_does_not_wait_for_ever_for_an_echo() -> None:
+    line = probed()
+    line.tell(DrainRequest(sound(1600)))
+    assert of(Drained, line.run(0.2 + LAST_ECHO_S - 0.001)) == []
+    assert of(Drained, line.run(0.002)) == [Drained()]
 
 
 def test_a_drain_in_silence_is_over_at_once() -> None:
@@ -772,7 +857,8 @@ def test_l1_l11_whatever_happens(
     for n, (step, wait_s) in enumerate(steps):
         if n == starts_after:
             line.tell(STARTED)
-        perform(line, step)
+        if n >= starts_after or step[0] not in {"onset", "spoken"}:  # nobody was heard before
+            perform(line, step)
         line.run(wait_s)
         assert line.balance() == 0
         playout = line.machine.playout
@@ -824,9 +910,54 @@ def test_after_the_close_audio_is_counted_and_not_sent() -> None:
     assert line.balance() == 0
 
 
+def test_after_the_close_there_is_nothing_to_interrupt() -> None:
+    line = talking()
+    line.machine.close()
+    assert of(SendClear, line.tell(onset(line.now), SpeechConfirmed(line.now), MODEL)) == []
+    assert of(SendClear, line.run(5.0)) == []
+    assert (line.machine.counts.clears, line.machine.counts.barge_in_events) == (0, 0)
+
+
 def test_audio_that_comes_while_draining_does_not_keep_the_call_open() -> None:
     line = talking()
     line.tell(DrainRequest(b""))
     line.play(sound(1600, 77), "r2")
     assert of(Drained, line.run(60.0))
     assert line.balance() == 0
+
+
+def test_a_response_that_ended_while_nobody_was_sure_is_told_as_heard_at_the_dismissal() -> None:
+    line = talking(1.0, for_s=2.0)  # all that came was heard; the model has not ended the response
+    line.tell(onset(line.now), SpeechEnded(line.now), AudioComplete("r1"))
+    assert but_reports(line.run(1)) == [BargeInDismissed(), ResponseHeard("r1")]
+    assert line.machine.next_deadline() is None
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_the_first_audio_of_a_response_that_was_under_way_at_a_false_alarm_is_played(
+    late: bool,
+) -> None:
+    """A response that had not been heard of at the interruption has no place in limbo yet."""
+    line = talking(1.0, for_s=0.5)
+    line.tell(AudioComplete("r1"), onset(line.now), SpeechEnded(line.now))
+    if late:
+        line.run(0.6)
+    for part in (sound(160, 8000), sound(160, 8160)):
+        line.play(part, "r2", generation=0)
+    line.tell(AudioComplete("r2"))
+    line.run(10)
+    assert line.sent().endswith(sound(8320)[8000 - 160 :])
+    assert of(ResponseHeard, line.actions()) == [ResponseHeard("r1"), ResponseHeard("r2")]
+    assert line.machine.playout.counts.stale_bytes == 0
+    assert line.balance() == 0
+
+
+@pytest.mark.parametrize("spoke", [False, True])
+def test_l1_the_first_audio_of_a_response_that_the_caller_overtook_is_dropped(spoke: bool) -> None:
+    line = started() if spoke else talking(1.0, for_s=0.5)
+    line.tell(onset(line.now), SpeechConfirmed(line.now))
+    sent = len(line.sent())
+    line.play(sound(160), "r2", generation=0)
+    line.run(10)
+    assert len(line.sent()) == sent
+    assert line.machine.playout.counts.stale_bytes == 160

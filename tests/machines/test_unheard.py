@@ -124,3 +124,19 @@ def test_l3_whatever_playout_claims(generations: list[list[Piece]]) -> None:
             assert truncate.audio_end_ms * 8 <= received_bytes[truncate.item_id]
             truncated.append(truncate.item_id)
     assert sorted(truncated) == sorted(set(received_bytes))
+
+
+def test_what_was_dropped_is_truncated_once_the_rest_was_heard() -> None:
+    unheard = received(100)
+    unheard.dropped(ONE, "r1", 800, 0)
+    assert unheard.truncate(0) == []
+    assert unheard.heard("r1") == [SendTruncate("i1", 0, 100)]
+    assert not unheard.holds("r1")
+
+
+def test_what_was_never_played_is_truncated_to_nothing_whatever_its_generation() -> None:
+    unheard = Unheard()
+    unheard.dropped(ONE, "r1", 800, 5)
+    assert unheard.truncate(5) == [SendTruncate("i1", 0, 0)]
+    unheard.dropped(ONE, "r1", 800, 5)
+    assert unheard.truncate(5) == [], "once is enough"

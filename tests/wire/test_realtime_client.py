@@ -113,6 +113,12 @@ def test_a_turn_detection_update_touches_nothing_else(interrupt_response: bool) 
     assert written == {**expected, "event_id": "c-2"}
 
 
+def test_a_query_of_the_session_updates_nothing() -> None:
+    written = read(client.encode_session_query("c-3"))
+    nothing = {"type": "realtime"}
+    assert written == {"type": "session.update", "event_id": "c-3", "session": nothing}
+
+
 def test_append_matches_the_example() -> None:
     expected = CLIENT["input_audio_buffer.append"]
     assert read(client.encode_append(base64.b64decode(expected["audio"]))) == expected

@@ -237,6 +237,7 @@ def test_every_example_has_its_expected_event() -> None:
     assert {name: decode(frame) for name, frame in SERVER.items()} == EXPECTED | noted
 
 
+@pytest.mark.edge_case(70)
 @pytest.mark.parametrize("name", SERVER)
 def test_a_deleted_or_null_field_is_named_if_required_and_harmless_if_not(name: str) -> None:
     kind, required = SERVER[name]["type"], required_of(name)
@@ -257,6 +258,7 @@ def without_optional(name: str, path: str) -> type:
     return type(decode(SERVER[name]))
 
 
+@pytest.mark.edge_case(70)
 @pytest.mark.parametrize("name", SERVER)
 def test_a_field_of_any_other_type_never_raises_and_blames_only_a_required_one(name: str) -> None:
     for path, junk in itertools.product(fields_of(name), JUNK):
@@ -282,6 +284,30 @@ def test_a_required_field_of_the_wrong_type_is_named(field: str, wrong: object) 
     )
 
 
+@pytest.mark.parametrize("number", [-1, -(2**53) + 1, 2**53])
+def test_a_content_index_is_a_place_in_a_list(number: int) -> None:
+    """What the model gives is given back in a truncate, which has no negative one."""
+    decoded = decode({**SERVER["response.output_audio.delta"], "content_index": number})
+    assert decoded == ev.Malformed(Fault.WRONG_TYPE, "response.output_audio.delta", "content_index")
+
+
+@pytest.mark.edge_case(70)
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("response.created", "response.id"),
+        ("response.output_audio.delta", "item_id"),
+        ("response.function_call_arguments.done", "call_id"),
+    ],
+)
+def test_an_identifier_is_kept_and_therefore_of_limited_length(name: str, path: str) -> None:
+    longest = replaced(SERVER[name], path, "i" * 512)
+    assert isinstance(decode(longest), type(EXPECTED[name]))
+    too_long = replaced(SERVER[name], path, "i" * 513)
+    assert decode(too_long) == ev.Malformed(Fault.TOO_LONG, name, path)
+
+
+@pytest.mark.edge_case(46)
 @pytest.mark.parametrize("size", [0, 1, 159, 160, 161, 1000, 4133, 65_536, 3 * 2**20])
 def test_a_delta_of_any_size_keeps_every_byte(size: int) -> None:
     audio = bytes(index % 251 for index in range(size))
@@ -289,6 +315,7 @@ def test_a_delta_of_any_size_keeps_every_byte(size: int) -> None:
     assert decode(frame) == ev.AudioDelta(RESPONSE, ANSWER, 0, audio)
 
 
+@pytest.mark.edge_case(46)
 @pytest.mark.parametrize("delta", ["%%%", "_-8=", "//8", "//8=\n", "é==="])
 def test_a_delta_that_is_not_base64_is_refused(delta: str) -> None:
     decoded = decode({**SERVER["response.output_audio.delta"], "delta": delta})
@@ -301,6 +328,7 @@ def test_text_delivered_as_bytes_is_read_as_utf8() -> None:
     assert decode_message(message) == ev.TranscriptDelta(RESPONSE, ANSWER, 0, "Grüß ☎")
 
 
+@pytest.mark.edge_case(70)
 @pytest.mark.parametrize("message", [b"\xff", b'{"type":"\xc3"}', '{"a":1}'.encode("utf-16")])
 def test_bytes_that_are_not_utf8_are_malformed(message: bytes) -> None:
     assert decode_message(message) == ev.Malformed(Fault.NOT_JSON, "", "utf-8")
@@ -312,6 +340,7 @@ def test_lone_surrogates_are_replaced_so_that_text_can_be_stored() -> None:
     assert decoded == ev.TranscriptDelta(RESPONSE, ANSWER, 0, "a?z")
 
 
+@pytest.mark.edge_case(70)
 @pytest.mark.parametrize(
     ("message", "fault"),
     [
@@ -335,6 +364,7 @@ def test_a_message_that_is_no_event_is_malformed_without_a_kind(message: str, fa
     assert (decoded.fault, decoded.kind) == (fault, "")
 
 
+@pytest.mark.edge_case(71, 72)
 @pytest.mark.parametrize(
     "kind",
     [
@@ -355,6 +385,7 @@ def test_an_unknown_kind_is_cut_to_a_loggable_length() -> None:
     assert decode({"type": "k" * 5000}) == ev.Unknown("k" * 80)
 
 
+@pytest.mark.edge_case(70)
 def test_extra_fields_are_ignored_at_every_level() -> None:
     for frame in SERVER.values():
         extended = {**frame, "obfuscation": "x7Q", "newer": {"a": [1]}}
@@ -364,6 +395,7 @@ def test_extra_fields_are_ignored_at_every_level() -> None:
         assert decode(extended) == decode(frame)
 
 
+@pytest.mark.edge_case(63)
 @pytest.mark.parametrize(
     ("changes", "out_of_band"),
     [
@@ -412,6 +444,7 @@ def test_response_done_tells_all_finished_calls_in_order_beside_speech() -> None
     assert decode(frame) == done("completed", function_calls=(CALL, expected))
 
 
+@pytest.mark.edge_case(50)
 @pytest.mark.parametrize("field", ["id", "call_id", "name", "arguments"])
 def test_a_bad_function_call_does_not_cost_the_end_of_the_response(field: str) -> None:
     call = SERVER["response.done_function_call"]["response"]["output"][0]
@@ -433,6 +466,11 @@ def test_usage_takes_zero_for_what_is_not_given() -> None:
     assert decode(frame) == done("completed", usage=ev.Usage(0, 5, 0, 0, 0, 0))
 
 
+def test_usage_only_ever_adds_up() -> None:
+    frame = replaced(SERVER["response.done_completed"], "response.usage.input_tokens", -90)
+    assert decode(frame) == done("completed", usage=ev.Usage(0, 60, 150, 0, 30, 45))
+
+
 def test_each_usage_count_comes_from_its_own_field() -> None:
     frame = SERVER["response.done_completed"]
     for count, path in enumerate(
@@ -444,6 +482,7 @@ def test_each_usage_count_comes_from_its_own_field() -> None:
     assert decode(frame) == done("completed", usage=ev.Usage(1, 2, 3, 4, 5, 6))
 
 
+@pytest.mark.edge_case(65)
 @pytest.mark.parametrize("body", [None, "server broke", [], 7])
 def test_an_error_that_is_no_object_is_malformed(body: object) -> None:
     decoded = decode({"type": "error", "event_id": "event_1", "error": body})
@@ -453,6 +492,15 @@ def test_an_error_that_is_no_object_is_malformed(body: object) -> None:
 def test_an_error_keeps_its_code_though_all_else_is_missing() -> None:
     frame = {"type": "error", "error": {"code": "response_cancel_not_active"}}
     assert decode(frame) == ev.ErrorReceived("response_cancel_not_active", None, "", None, None)
+
+
+@pytest.mark.parametrize("field", ["code", "type", "param"])
+def test_the_words_of_an_error_are_cut_to_a_loggable_length(field: str) -> None:
+    error = {"type": "t", "code": "c", "param": "p", field: "k" * 5000}
+    decoded = decode({"type": "error", "error": error})
+    assert isinstance(decoded, ev.ErrorReceived)
+    words = {"code": decoded.code, "type": decoded.error_type, "param": decoded.param}
+    assert words == {"code": "c", "type": "t", "param": "p", field: "k" * 80}
 
 
 def test_the_echoed_session_shows_where_it_differs() -> None:

@@ -105,6 +105,7 @@ def test_a_field_of_any_other_type_never_raises_and_never_becomes_unknown(name: 
             assert isinstance(decoded, type(EXPECTED[name]) | twilio.Malformed)
 
 
+@pytest.mark.edge_case(11)
 @pytest.mark.parametrize(
     ("payload", "fault"),
     [
@@ -130,12 +131,20 @@ def test_a_payload_that_is_not_strict_base64_is_refused(payload: object, fault: 
     assert decoded == twilio.Malformed(fault, "media.payload")
 
 
+@pytest.mark.parametrize("path", ["streamSid", "start.callSid", "start.mediaFormat.encoding"])
+def test_an_identifier_is_kept_and_therefore_of_limited_length(path: str) -> None:
+    assert isinstance(decode(replaced(IN["start"], path, "i" * 512)), twilio.Start)
+    too_long = decode(replaced(IN["start"], path, "i" * 513))
+    assert too_long == twilio.Malformed(Fault.TOO_LONG, path)
+
+
 def test_an_empty_payload_is_media_without_audio() -> None:
     decoded = decode(replaced(IN["media"], "media.payload", ""))
     assert isinstance(decoded, twilio.Media)
     assert decoded.payload == b""
 
 
+@pytest.mark.edge_case(7)
 @pytest.mark.parametrize(
     ("sequence", "expected"),
     [
@@ -243,6 +252,7 @@ def test_extra_fields_are_ignored() -> None:
         assert decode(extended) == EXPECTED[name]
 
 
+@pytest.mark.edge_case(12)
 @pytest.mark.parametrize(
     ("message", "fault"),
     [
@@ -283,6 +293,7 @@ def test_parameters_nested_to_any_depth_do_not_raise() -> None:
         assert isinstance(decoded, twilio.Start | twilio.Malformed)
 
 
+@pytest.mark.edge_case(12)
 def test_the_last_of_a_duplicated_key_counts() -> None:
     message = '{"event":"media","event":"mark","streamSid":"MZ1","mark":{"name":"a","name":"b"}}'
     assert twilio.decode(message) == twilio.Mark("MZ1", None, "b")

@@ -1,0 +1,187 @@
+"""Actors on a virtual clock, one message at a time, in an order drawn from a seed."""
+
+from __future__ import annotations
+
+import functools
+import heapq
+import itertools
+import random
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+from callengine.actors.dispatch import Mailbox, Reply, tell
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pykka
+    from pykka._envelope import Envelope
+
+    from callengine.actors.dispatch import DispatchedActor
+
+
+class Stepper:
+    """Actors, and anything else that takes time, one step at a time on the caller's thread.
+
+    Which of the waiting actors is next is drawn from the seed. What an actor tells arrives in the
+    order in which it tells it, as pykka promises; between two things that it tells in one turn
+    others may have theirs, as with threads. The clock moves only when nothing is waiting.
+
+    `watch` is told of every message when its turn has come: the time, the actor's name, and it.
+    """
+
+    def __init__(
+        self, seed: int = 0, watch: Callable[[float, str, object], None] | None = None
+    ) -> None:
+        self.random = random.Random(seed)  # noqa: S311 - an order that can be repeated
+        self.watch = watch
+        self._now = 0.0
+        self._frozen_until = 0.0
+        self._ready: list[Mailbox | _Untold] = []
+        self._due: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = itertools.count()
+        self._turn: _Untold | None = None
+
+    def now(self) -> float:
+        """Virtual seconds since the stepper was made."""
+        return self._now
+
+    @property
+    def alarms(self) -> int:
+        """How many things wait for their time."""
+        return len(self._due)
+
+    def tell_at(self, when: float, ref: pykka.ActorRef[Any], message: object) -> None:
+        """See `Dispatcher.tell_at`."""
+        self.call_at(when, functools.partial(tell, ref, message))
+
+    def call_at(self, when: float, do: Callable[[], None]) -> None:
+        """Do something when the time has come."""
+        heapq.heappush(self._due, (when, next(self._order), do))
+
+    def mailbox(self) -> Mailbox:
+        """See `Dispatcher.mailbox`."""
+        return _SteppedMailbox(self)
+
+    def start(self, actor: DispatchedActor) -> None:
+        """A stepped actor runs when it has a message."""
+
+    def freeze(self, for_s: float) -> None:
+        """Give no actor a turn for so long; the clock and the network go on."""
+        self._frozen_until = max(self._frozen_until, self._now + for_s)
+
+    def wake(self, waiting: Mailbox | _Untold) -> None:
+        """Give this a turn some time."""
+        self._ready.append(waiting)
+
+    def post(self, mailbox: _SteppedMailbox, envelope: Envelope[Any]) -> bool:
+        """Whether a message arrives now; if not, it does before its sender's next turn."""
+        turn = self._turn
+        if turn is None:
+            return True
+        turn.told += 1
+        if turn.told == 1 or (not turn.envelopes and self.random.random() < PROMPT):
+            return True
+        turn.envelopes.append((mailbox, envelope))
+        return False
+
+    def step(self) -> bool:
+        """Let one actor handle one message, or move the clock; False if nothing is left to do."""
+        if not self._ready:
+            return self._move_clock(float("inf"))
+        if self._now < self._frozen_until:
+            return self._move_clock(self._frozen_until) or self._thaw()
+        ready = self._ready
+        chosen = int(self.random.random() * len(ready))
+        ready[chosen], ready[-1] = ready[-1], ready[chosen]
+        waiting = ready.pop()
+        if isinstance(waiting, _Untold):
+            waiting.tell_next(self)
+            return True
+        turn = self._turn = _Untold(waiting)
+        goes_on = waiting.run_turn(1)
+        self._turn = None
+        if turn.envelopes:
+            turn.goes_on = goes_on
+            ready.append(turn)
+        elif goes_on:
+            ready.append(waiting)
+        return True
+
+    def run(self, until: float) -> None:
+        """Step until nothing is left to do before `until`, then set the clock to it."""
+        while self._ready or (self._due and self._due[0][0] <= until):
+            if self._ready:
+                self.step()
+            else:
+                self._move_clock(until)
+        self._now = max(self._now, until)
+
+    def settle(self) -> None:
+        """Step until no message is waiting; time stands still."""
+        while self._ready:
+            self.step()
+
+    def _thaw(self) -> bool:
+        self._now = self._frozen_until
+        return True
+
+    def _move_clock(self, until: float) -> bool:
+        if not self._due or self._due[0][0] > until:
+            return False
+        when, _, do = heapq.heappop(self._due)
+        self._now = max(self._now, when)
+        do()
+        return True
+
+
+PROMPT: Final = 0.75
+"""How often what an actor tells arrives before anybody else has a turn."""
+
+
+class _Untold:
+    """What an actor told in its turn and has not arrived yet."""
+
+    __slots__ = ("envelopes", "goes_on", "mailbox", "told")
+
+    def __init__(self, mailbox: Mailbox) -> None:
+        self.mailbox = mailbox
+        self.told = 0
+        self.goes_on = False
+        self.envelopes: deque[tuple[_SteppedMailbox, Envelope[Any]]] = deque()
+
+    def tell_next(self, stepper: Stepper) -> None:
+        """Let the next one arrive; after the last one the actor's turn is over."""
+        mailbox, envelope = self.envelopes.popleft()
+        mailbox.arrive(envelope)
+        if self.envelopes:
+            stepper.wake(self)
+        elif self.goes_on:
+            stepper.wake(self.mailbox)
+
+
+class _SteppedMailbox(Mailbox):
+    """A mailbox whose senders may wait for an answer by stepping."""
+
+    def __init__(self, stepper: Stepper) -> None:
+        super().__init__(stepper.wake)
+        self._stepper = stepper
+
+    def put(self, envelope: Envelope[Any]) -> None:
+        """Leave a message."""
+        if isinstance(envelope.reply_to, Reply):
+            envelope.reply_to.drive = self._stepper.step
+        if self._stepper.post(self, envelope):
+            super().put(envelope)
+
+    def arrive(self, envelope: Envelope[Any]) -> None:
+        """A message that was on its way is here."""
+        super().put(envelope)
+
+    def get(self) -> Envelope[Any]:
+        """The next message of this turn."""
+        envelope = super().get()
+        if self._stepper.watch is not None:
+            name = type(self.actor).__name__
+            self._stepper.watch(self._stepper.now(), name, envelope.message)
+        return envelope

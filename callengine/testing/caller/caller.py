@@ -17,14 +17,18 @@ import math
 from typing import TYPE_CHECKING, assert_never
 
 from callengine.testing.caller.checks import ClearIn, MarkIn, MediaIn, Refused, check
+from callengine.testing.caller.ear import Delays
+from callengine.testing.caller.faults import WriteNumbers
 from callengine.testing.caller.line import CallLine
 from callengine.testing.caller.record import CallRecord, ClosedBy, Violation
 from callengine.testing.caller.steps import Until, perform
 from callengine.testing.caller.stream import StreamFacts, TwilioStream
+from callengine.testing.caller.twiml import steps_after_stream
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
 
+    from callengine.testing.caller.faults import Fault
     from callengine.testing.caller.script import Step
     from callengine.testing.peer import Outgoing
 
@@ -35,7 +39,10 @@ class SimulatedCaller:
     `seed` makes the ids and the first timestamp. `before_start` is sent between `connected` and
     `start`, `start_delay_s` holds `start` back, `start_overrides` are merged into its `start`
     object (`{"mediaFormat": {"sampleRate": 16000}}`; `ABSENT` removes a field): all three to inject
-    faults. `mark_echo_delay_s` delays every echo, except those that a `clear` brings forth.
+    faults. `playout_delay_s` is the carrier's jitter buffer: after a silence audio sounds so much
+    after it came. `mark_echo_delay_s` delays every echo, except those that a `clear` brings forth.
+    What else shall be wrong with the stream is in `faults`. `twiml` is the answer of the voice
+    webhook: what follows the stream in it is done, and noted, when the agent closes.
 
     The script begins when `start` was sent; at its end the caller hangs up. From then on frames
     leave every 20 ms whether the caller speaks or not. If `advance` comes late, what was due is
@@ -48,13 +55,22 @@ class SimulatedCaller:
         *,
         seed: int = 0,
         stream: StreamFacts | None = None,
+        playout_delay_s: float = 0.0,
         mark_echo_delay_s: float = 0.0,
         before_start: Sequence[str | bytes] = (),
         start_overrides: Mapping[str, object] | None = None,
         start_delay_s: float = 0.0,
+        faults: Sequence[Fault] = (),
+        twiml: str | None = None,
     ) -> None:
         facts = stream or StreamFacts()
-        self._line = CallLine(TwilioStream(facts, seed), mark_echo_delay_s)
+        styles = [fault.style for fault in faults if isinstance(fault, WriteNumbers)]
+        self._line = CallLine(
+            TwilioStream(facts, seed, styles[0] if styles else None),
+            Delays(playout_delay_s, mark_echo_delay_s),
+            faults,
+            () if twiml is None else steps_after_stream(twiml),
+        )
         self._sends_connected = facts.sends_connected
         self._before_start = tuple(before_start)
         self._start_overrides = dict(start_overrides or {})
@@ -113,14 +129,14 @@ class SimulatedCaller:
         """When the next frame, echo or step of the script is due; None when the call is over."""
         if self._line.over:
             return None
+        due = _earlier(self._until(), self._line.ear.next_at())
+        due = _earlier(due, self._line.outlet.release_at)
         voice = self._line.voice
-        times = (self._until(), self._line.ear.next_at(), voice.next_at if voice else None)
-        return min((time for time in times if time is not None), default=None)
+        return due if voice is None else _earlier(due, voice.next_at)
 
     def take_outgoing(self) -> list[Outgoing]:
         """What to send now, in order."""
-        outgoing, self._line.outgoing = self._line.outgoing, []
-        return outgoing
+        return self._line.outlet.take()
 
     def _run(self, at: float) -> Generator[Until, float, None]:
         start_at = at + self._start_delay_s
@@ -131,6 +147,8 @@ class SimulatedCaller:
     def _do_due(self, at: float) -> None:
         """Marks first, then the script, so that what it starts to say makes the frame of `at`."""
         line = self._line
+        if line.outlet.release_at is not None and line.outlet.release_at <= at:
+            line.release()
         line.ear.listen_to(at)
         line.echo(line.ear.echoes_due(at, line.now))
         self._continue_script(at)
@@ -161,3 +179,9 @@ class SimulatedCaller:
 
 def _never() -> None:
     return None
+
+
+def _earlier(one: float | None, other: float | None) -> float | None:
+    if one is None or (other is not None and other < one):
+        return other
+    return one

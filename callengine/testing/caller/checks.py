@@ -79,7 +79,7 @@ def _read(message: str, stream_sid: str) -> MediaIn | MarkIn | ClearIn:
 
 def _parse(message: str) -> dict[str, object]:
     try:
-        fields = json.loads(message, parse_constant=_refuse_constant)
+        fields = _DECODER.decode(message)
     except (ValueError, RecursionError) as failure:
         raise _WrongContentError("not JSON") from failure
     if not isinstance(fields, dict):
@@ -89,6 +89,9 @@ def _parse(message: str) -> dict[str, object]:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+_DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def _require_fields(found: dict[str, object], wanted: set[str], where: str) -> None:

@@ -35,13 +35,16 @@ class Sounding:
 class Playout:
     """Plays queued bytes back to back from their arrival; marks sit between the bytes.
 
-    Time moves only by `play_to`; call it with the same `now` before any other method.
+    After a silence the first bytes wait for `delay_s`, as in a jitter buffer. Time moves only by
+    `play_to`; call it with the same `now` before any other method.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, delay_s: float = 0.0) -> None:
+        self._delay_s = delay_s
         self._past: list[HeardSpan] = []
         self._span_at = -math.inf
         self._stretch_at = -math.inf
+        self._stopped_until = -math.inf
         self._span = bytearray()  # of the present run, what was heard
         self._buffer = bytearray()  # and what is still to come
         self._marks: deque[tuple[int, int, float]] = deque()  # key, place in the run, arrival
@@ -73,7 +76,17 @@ class Playout:
 
     def add_mark(self, key: int, now: float) -> None:
         """Put a mark behind everything queued; the next `play_to` returns it if nothing is."""
-        self._marks.append((key, len(self._span) + len(self._buffer), now))
+        reached_at = max(now, self._stopped_until)
+        self._marks.append((key, len(self._span) + len(self._buffer), reached_at))
+
+    def stop(self, until: float) -> None:
+        """Play nothing before `until`; what is queued waits."""
+        self._stopped_until = until
+        if not self._buffer:
+            return
+        heard_bytes = len(self._span)
+        self._begin_span(until)
+        self._marks = deque((key, place - heard_bytes, at) for key, place, at in self._marks)
 
     def clear(self) -> tuple[int, list[int]]:
         """Drop what is queued; returns how many bytes, and the marks still waiting, in order."""
@@ -102,15 +115,18 @@ class Playout:
         return self._past + current
 
     def _resume(self, now: float) -> None:
-        """The buffer is empty: what is queued `now` sounds from `now` on."""
-        heard_until = self._time_of(len(self._span))
-        if now <= heard_until:
-            return
+        """The buffer is empty: what is queued `now` sounds after the delay, if there is a gap."""
+        at = max(now, self._stopped_until)
+        if at > self._time_of(len(self._span)):
+            self._begin_span(at + self._delay_s)
+
+    def _begin_span(self, at: float) -> None:
+        silent_s = at - self._time_of(len(self._span))
         self._past = self.heard()
         self._span.clear()
-        self._span_at = now
-        if ends_stretch(now - heard_until):
-            self._stretch_at = now
+        self._span_at = at
+        if ends_stretch(silent_s):
+            self._stretch_at = at
 
     def _time_of(self, place: int) -> float:
         return self._span_at + place / SAMPLE_RATE_HZ

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from callengine.testing.caller.script import Step
+    from callengine.testing.caller.twiml import NextStep
 
 STRETCH_GAP_S: Final = 0.1
 """A stretch of speech bridges gaps shorter than this."""
@@ -106,11 +107,12 @@ class MarkSeen:
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """Something received that Twilio would report in its debugger: `code` is Twilio's error code.
+    """Something of the agent that Twilio would report in its debugger, under this error code.
 
     31950: not a text message; 31951: not one of the exact shapes; 31931: more than ten minutes
-    queued. Twilio reports each once per stream; here every one is kept. What was wrong was
-    dropped, the rest of the call goes on.
+    queued; 31930: read too slowly, so that audio of the caller was dropped. Twilio reports each
+    once per stream; here every one is kept. What was wrong was dropped, the rest of the call goes
+    on.
     """
 
     code: int
@@ -143,7 +145,8 @@ class CallRecord:
     `opened_at` (0.0 until then) is when the WebSocket was up. `heard` excludes the time in which
     nothing was queued, but judges no byte: silence sent by the agent is heard. Bytes are conserved:
     `frames` = `heard` + dropped by `clears` + `dropped_bytes` of frames + `unheard_bytes`, the last
-    being what was still queued at the end.
+    being what was still queued at the end. `inbound_frames_sent` counts the caller's own `media`
+    messages that left. `next_steps` is what Twilio did when the agent had closed the stream.
     """
 
     account_sid: str
@@ -161,6 +164,7 @@ class CallRecord:
     violations: list[Violation] = field(default_factory=list)
     missed: list[Missed] = field(default_factory=list)
     inbound_frames_sent: int = 0
+    next_steps: tuple[NextStep, ...] = ()
 
     def heard_track(self, until: float | None = None) -> bytes:
         """What was heard from `opened_at` to `until`, silence where nothing was.

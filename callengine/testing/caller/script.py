@@ -90,6 +90,54 @@ class SkipTime:
 
 
 @dataclass(frozen=True, slots=True)
+class StopPlaying:
+    """Hear nothing for `seconds`: what the agent sends waits at the carrier, marks and all.
+
+    The script goes on at once; frames leave as before.
+    """
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class LoseFrames:
+    """The next `count` frames of the caller never leave; their numbers and their time are gone."""
+
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class RepeatFrame:
+    """The next frame of the caller leaves `times` more times, number and all."""
+
+    times: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class SwapFrames:
+    """The next two frames of the caller leave in reverse order, each with its own number."""
+
+
+@dataclass(frozen=True, slots=True)
+class CountFrom:
+    """The next message has this sequence number: a gap, or a counter that begins anew."""
+
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class HoldBack:
+    """Nothing that Twilio sends leaves for `seconds`, then all of it in one burst: the network.
+
+    The script goes on meanwhile. With `room_frames` it is the agent that reads too slowly: audio
+    beyond so many frames is dropped and reported (31930).
+    """
+
+    seconds: float
+    room_frames: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SendRaw:
     """Send any message, text (`str`) or binary (`bytes`): a fault. The counters do not move."""
 
@@ -121,6 +169,12 @@ TimelessStep = (
     | Dial
     | StopFrames
     | SkipTime
+    | StopPlaying
+    | LoseFrames
+    | RepeatFrame
+    | SwapFrames
+    | CountFrom
+    | HoldBack
     | SendRaw
     | HangUp
     | DropSocket

@@ -14,14 +14,20 @@ from typing import TYPE_CHECKING, Literal, Protocol, assert_never
 from callengine.testing.caller.record import Missed
 from callengine.testing.caller.script import (
     BargeIn,
+    CountFrom,
     Dial,
     DropSocket,
     HangUp,
+    HoldBack,
+    LoseFrames,
+    RepeatFrame,
     Say,
     SendRaw,
     SkipTime,
     Step,
     StopFrames,
+    StopPlaying,
+    SwapFrames,
     TimelessStep,
     Wait,
     WaitUntil,
@@ -32,6 +38,9 @@ from callengine.testing.caller.script import (
 if TYPE_CHECKING:
     from callengine.testing.caller.playout import Sounding
 
+InstantStep = (
+    SkipTime | LoseFrames | RepeatFrame | SwapFrames | CountFrom | SendRaw | HangUp | DropSocket
+)
 Until = Callable[[], float | None]
 Running = Generator[Until, float, float]
 
@@ -60,6 +69,24 @@ class Line(Protocol):
 
     def skip_time(self, milliseconds: int) -> None:
         """Let the media timestamps jump."""
+
+    def stop_playing(self, until: float) -> None:
+        """Hear nothing before `until`."""
+
+    def lose_frames(self, count: int) -> None:
+        """Let the next frames never leave."""
+
+    def repeat_frame(self, times: int) -> None:
+        """Let the next frame leave more than once."""
+
+    def swap_frames(self) -> None:
+        """Let the next two frames leave in reverse order."""
+
+    def count_from(self, sequence: int) -> None:
+        """Let the next message have this number."""
+
+    def hold_back(self, until: float, room_frames: int | None) -> None:
+        """Let nothing leave before `until`."""
 
     def send_raw(self, message: str | bytes) -> None:
         """Send a message as it is."""
@@ -104,8 +131,27 @@ def _step(step: TimelessStep, line: Line, at: float) -> Running:
         case StopFrames(seconds):
             line.pause_frames(at + seconds)
             at = yield _at(at + seconds)
+        case StopPlaying(seconds):
+            line.stop_playing(at + seconds)
+        case HoldBack(seconds, room_frames):
+            line.hold_back(at + seconds, room_frames)
+        case _:
+            _at_once(step, line)
+    return at
+
+
+def _at_once(step: InstantStep, line: Line) -> None:
+    match step:
         case SkipTime(milliseconds):
             line.skip_time(milliseconds)
+        case LoseFrames(count):
+            line.lose_frames(count)
+        case RepeatFrame(times):
+            line.repeat_frame(times)
+        case SwapFrames():
+            line.swap_frames()
+        case CountFrom(sequence):
+            line.count_from(sequence)
         case SendRaw(message):
             line.send_raw(message)
         case HangUp():
@@ -114,7 +160,6 @@ def _step(step: TimelessStep, line: Line, at: float) -> Running:
             line.drop(code, abrupt=abrupt)
         case _:
             assert_never(step)
-    return at
 
 
 def _at(time: float) -> Until:

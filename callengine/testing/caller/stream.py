@@ -11,7 +11,9 @@ import random
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final, assert_never
+
+from callengine.testing.caller.faults import NumberStyle
 
 TIMESTAMP_STEP_MS: Final = 19.97
 """Mean spacing of real media timestamps; each is rounded to a whole millisecond."""
@@ -45,10 +47,10 @@ class TwilioStream:
     """Composes the messages of one stream, in the order they are asked for.
 
     Everything but `connected` draws from one sequence counter that starts at 1 with `start`; the
-    numbers are JSON strings.
+    numbers are JSON strings, unless a `style` is given.
     """
 
-    def __init__(self, facts: StreamFacts, seed: int) -> None:
+    def __init__(self, facts: StreamFacts, seed: int, style: NumberStyle | None = None) -> None:
         rng = random.Random(seed)
         account_sid, call_sid, stream_sid = (f"{rng.getrandbits(128):032x}" for _ in range(3))
         self.account_sid = facts.account_sid or f"AC{account_sid}"
@@ -56,6 +58,7 @@ class TwilioStream:
         self.stream_sid = facts.stream_sid or f"MZ{stream_sid}"
         self._custom_parameters = dict(facts.custom_parameters)
         self._timestamp_ms = rng.randint(102, 171)
+        self._style = style
         self._sequence = 0
         self._chunk = 0
 
@@ -75,13 +78,13 @@ class TwilioStream:
         }
         return self._message("start", _merged(start, overrides))
 
-    def media(self, payload: bytes, slot: int) -> str:
+    def media(self, payload: bytes, slot: float) -> str:
         """Caller audio; `slot` counts the 20 ms of the stream, also those not sent."""
         self._chunk += 1
         body = {
             "track": "inbound",
-            "chunk": str(self._chunk),
-            "timestamp": str(self._timestamp_ms + round(slot * TIMESTAMP_STEP_MS)),
+            **self._number("chunk", self._chunk),
+            **self._number("timestamp", self._timestamp_ms + round(slot * TIMESTAMP_STEP_MS)),
             "payload": b64encode(payload).decode(),
         }
         return self._message("media", body)
@@ -89,6 +92,10 @@ class TwilioStream:
     def skip_time(self, milliseconds: int) -> None:
         """Let the media timestamps jump from here on."""
         self._timestamp_ms += milliseconds
+
+    def count_from(self, sequence: int) -> None:
+        """Let the next message have this sequence number."""
+        self._sequence = sequence - 1
 
     def dtmf(self, digit: str) -> str:
         """A key pressed by the caller."""
@@ -105,15 +112,27 @@ class TwilioStream:
 
     def _message(self, event: str, body: Mapping[str, object]) -> str:
         self._sequence += 1
-        sequence = str(self._sequence)
         return _encode(
             {
                 "event": event,
-                "sequenceNumber": sequence,
+                **self._number("sequenceNumber", self._sequence),
                 event: body,
                 "streamSid": self.stream_sid,
             }
         )
+
+    def _number(self, name: str, value: int) -> dict[str, object]:
+        match self._style:
+            case None:
+                return {name: str(value)}
+            case NumberStyle.INTEGERS:
+                return {name: value}
+            case NumberStyle.WORDS:
+                return {name: f"no. {value}"}
+            case NumberStyle.MISSING:
+                return {}
+            case _:
+                assert_never(self._style)
 
 
 def _merged(base: Mapping[str, object], overrides: Mapping[str, object]) -> dict[str, object]:
@@ -129,5 +148,4 @@ def _merged(base: Mapping[str, object], overrides: Mapping[str, object]) -> dict
     return result
 
 
-def _encode(fields: Mapping[str, Any]) -> str:
-    return json.dumps(fields, separators=(",", ":"))
+_encode: Final = json.JSONEncoder(separators=(",", ":")).encode

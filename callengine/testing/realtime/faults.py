@@ -7,6 +7,7 @@ in four digits, `resp_sim0001`. Each fault strikes once.
 
 from __future__ import annotations
 
+import base64
 import json
 from dataclasses import dataclass
 
@@ -63,6 +64,13 @@ class GoSilent:
 
 
 @dataclass(frozen=True, slots=True)
+class StopHearing:
+    """Audio appended from then on is taken and not listened to; all else goes on as before."""
+
+    at: Trigger
+
+
+@dataclass(frozen=True, slots=True)
 class SendRaw:
     """Send exactly this message, whatever it is: an unknown event, broken JSON, a late delta."""
 
@@ -99,6 +107,17 @@ class EchoOtherFormat:
 
 
 @dataclass(frozen=True, slots=True)
+class EchoOther:
+    """Updates are confirmed, but with this value at this place, and it is in force.
+
+    `path` begins below the session: `audio.input.turn_detection.create_response`.
+    """
+
+    path: str
+    value: str | float | bool | None
+
+
+@dataclass(frozen=True, slots=True)
 class StallAudio:
     """The n-th response stops for `for_s` seconds when `after_ms` of its audio were sent."""
 
@@ -124,6 +143,36 @@ class NoCreated:
 
 
 @dataclass(frozen=True, slots=True)
+class NoDone:
+    """The n-th response runs and ends without its end ever being told."""
+
+    response_number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unstoppable:
+    """A cancel of the n-th response is not answered, and the caller's voice does not stop it."""
+
+    response_number: int
+
+
+@dataclass(frozen=True, slots=True)
+class IgnoreCreate:
+    """The n-th `response.create` is not answered, and nothing comes of it."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class RefuseTruncate:
+    """The n-th truncate is refused: by the server's reckoning there was less audio."""
+
+    number: int = 1
+    code: str | None = "invalid_value"
+    message: str = "Audio content of 3700ms is already shorter than 3760ms"
+
+
+@dataclass(frozen=True, slots=True)
 class DuplicateEvents:
     """Events of these types that belong to the n-th response are sent twice; audio counts once."""
 
@@ -141,14 +190,20 @@ class RenameEvents:
 Fault = (
     CloseSocket
     | GoSilent
+    | StopHearing
     | SendRaw
     | DelaySessionCreated
     | DelaySessionUpdated
     | RefuseSessionUpdate
     | EchoOtherFormat
+    | EchoOther
     | StallAudio
     | FailResponse
     | NoCreated
+    | NoDone
+    | Unstoppable
+    | IgnoreCreate
+    | RefuseTruncate
     | DuplicateEvents
     | RenameEvents
 )
@@ -169,6 +224,17 @@ def beta_shape_refused() -> tuple[Fault, ...]:
     )
 
 
+def beta_names() -> tuple[Fault, ...]:
+    """A server that speaks the beta's language, as old Azure deployments did."""
+    spoken = {"audio": "output_audio", "audio_transcript": "output_audio_transcript"}
+    names = [
+        (f"response.{ours}.{end}", f"response.{old}.{end}")
+        for old, ours in {**spoken, "text": "output_text"}.items()
+        for end in ("delta", "done")
+    ]
+    return (RenameEvents((*names, ("conversation.item.added", "conversation.item.created"))),)
+
+
 def session_expired(at: Trigger) -> tuple[Fault, ...]:
     """The session's longest duration is over: an error, then close 1001 with the same words."""
     words = "Your session hit the maximum duration of 60 minutes."
@@ -179,3 +245,20 @@ def error_message(code: str | None, message: str, kind: str = "invalid_request_e
     """The JSON text of an `error` event that answers no client event, for `SendRaw`."""
     error = {"type": kind, "code": code, "message": message, "param": None, "event_id": None}
     return json.dumps({"type": "error", "event_id": "event_simraw", "error": error})
+
+
+def event_message(event_type: str, **body: object) -> str:
+    """The JSON text of any event of the server, for `SendRaw`."""
+    return json.dumps({"type": event_type, "event_id": "event_simraw", **body})
+
+
+def delta_message(response_id: str, item_id: str, audio: bytes) -> str:
+    """The JSON text of a piece of audio that no reply has, for `SendRaw`."""
+    return event_message(
+        "response.output_audio.delta",
+        response_id=response_id,
+        item_id=item_id,
+        output_index=0,
+        content_index=0,
+        delta=base64.b64encode(audio).decode(),
+    )

@@ -49,7 +49,8 @@ class InputBuffer:
         if session.input_format is not PCMU:
             record.misread_bytes += len(data)
         self._uncommitted_bytes += len(data)
-        for event in self._vad.hear(data, session.input_format):
+        heard = b"" if self._stage.line.is_deaf else data
+        for event in self._vad.hear(heard, session.input_format):
             if isinstance(event, SpeechStarted):
                 self._speech_started(event.audio_start_ms, now)
             else:

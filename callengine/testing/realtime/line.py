@@ -21,16 +21,27 @@ from callengine.testing.realtime.faults import (
     Fault,
     GoSilent,
     NoCreated,
+    NoDone,
     RenameEvents,
     SendRaw,
+    StopHearing,
     Trigger,
 )
 from callengine.testing.realtime.record import Event, Record
 
 RESPONSE_ID_PREFIX: Final = "resp_sim"
 
+_STRIKING: Final = (CloseSocket, GoSilent, SendRaw, StopHearing)
+_UNTOLD: Final[dict[str, type[NoCreated | NoDone]]] = {
+    "response.created": NoCreated,
+    "response.done": NoDone,
+}
+
 Action = Callable[[float], None]
 F = TypeVar("F")
+
+
+_encode: Final = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def response_id(number: int) -> str:
@@ -80,8 +91,9 @@ class Line:
         self._record = record
         self._latency_s = latency_s
         self._faults = faults
-        self._waiting = [f for f in faults if isinstance(f, CloseSocket | GoSilent | SendRaw)]
+        self._waiting = [f for f in faults if isinstance(f, _STRIKING)]
         self._outgoing: list[Outgoing] = []
+        self.is_deaf = False
         self._is_mute = False
         self._events_made = 0
 
@@ -104,7 +116,7 @@ class Line:
         }
         for _ in range(self._copies(event_type, body)):
             self._record.sent.append(Event(now, event))
-            self._transmit(json.dumps(event, ensure_ascii=False), now)
+            self._transmit(_encode(event), now)
         return True
 
     def strike(self, now: float) -> None:
@@ -114,6 +126,8 @@ class Line:
         for fault in due:
             if isinstance(fault, GoSilent):
                 self._is_mute = True
+            elif isinstance(fault, StopHearing):
+                self.is_deaf = True
             elif isinstance(fault, CloseSocket):
                 self._close(fault, now)
             elif not self._is_mute:
@@ -145,7 +159,7 @@ class Line:
     def _note_raw(self, message: str | bytes, now: float) -> None:
         try:
             body = json.loads(message)
-        except ValueError:
+        except (ValueError, RecursionError):
             return
         if isinstance(body, dict):
             self._record.sent.append(Event(now, body))
@@ -175,9 +189,8 @@ class Line:
         if owner is None:
             return 1
         number = int(owner.removeprefix(RESPONSE_ID_PREFIX))
-        if event_type == "response.created" and any(
-            fault.response_number == number for fault in faults_of(NoCreated, self._faults)
-        ):
+        untold = _UNTOLD.get(event_type)
+        if untold and any(f.response_number == number for f in faults_of(untold, self._faults)):
             return 0
         doubled = any(
             fault.response_number == number and event_type in fault.types

@@ -72,6 +72,7 @@ class CancelOutcome(Enum):
 
     CANCELLED = "cancelled"
     NOT_ACTIVE = "not_active"
+    IGNORED = "ignored"
 
 
 @dataclass(frozen=True, slots=True)

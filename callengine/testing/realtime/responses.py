@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from callengine.testing.realtime.audio import format_of
-from callengine.testing.realtime.faults import FailResponse, StallAudio
+from callengine.testing.realtime.faults import FailResponse, StallAudio, Unstoppable
 from callengine.testing.realtime.generation import Generation, Phase
 from callengine.testing.realtime.line import faults_of, response_id
 from callengine.testing.realtime.order import Order
@@ -72,6 +72,9 @@ class Responses:
         target = self._active
         if wanted_id is not None and (target is None or target.record.id != wanted_id):
             target = self._out_of_band.get(wanted_id)
+        if target is not None and self._is_unstoppable(target):
+            self._note_cancel(wanted_id, now, CancelOutcome.IGNORED)
+            return
         can = target is not None and target.phase is Phase.GENERATING
         if target is not None and can and not self._stage.behaviour.cancel_races_completion:
             self._note_cancel(wanted_id, now, CancelOutcome.CANCELLED)
@@ -84,8 +87,15 @@ class Responses:
 
     def interrupt(self, now: float) -> None:
         """The caller speaks: cancel the response of the default conversation, if one runs."""
-        if self._active is not None and self._active.phase is Phase.GENERATING:
-            self._active.cancel("turn_detected", now)
+        active = self._active
+        if active is None or active.phase is not Phase.GENERATING:
+            return
+        if not self._is_unstoppable(active):
+            active.cancel("turn_detected", now)
+
+    def _is_unstoppable(self, generation: Generation) -> bool:
+        faults = faults_of(Unstoppable, self._stage.faults)
+        return any(fault.response_number == generation.record.number for fault in faults)
 
     def _choose(self, request: ReplyRequest) -> Reply:
         if callable(self._replies):

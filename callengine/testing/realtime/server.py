@@ -17,9 +17,12 @@ from callengine.testing.realtime.events import check, read
 from callengine.testing.realtime.faults import (
     DelaySessionCreated,
     DelaySessionUpdated,
+    EchoOther,
     EchoOtherFormat,
     Fault,
+    IgnoreCreate,
     RefuseSessionUpdate,
+    RefuseTruncate,
 )
 from callengine.testing.realtime.input import InputBuffer
 from callengine.testing.realtime.line import Agenda, Line, faults_of
@@ -185,6 +188,8 @@ class SimulatedRealtime:
         before = self._stage.session.input_format
         keep = bool(faults_of(EchoOtherFormat, self._stage.faults))
         self._stage.session.apply(update, keep_formats=keep)
+        for other in faults_of(EchoOther, self._stage.faults):
+            self._stage.session.put(other.path, other.value)
         self._input.session_changed(before)
         self._stage.line.send("session.updated", now, session=self._stage.session.describe())
 
@@ -225,6 +230,7 @@ class SimulatedRealtime:
         keys = ("item_id", "content_index", "audio_end_ms")
         cut = {key: event[key] for key in keys}
         try:
+            self._refuse_truncate(len(self.record.truncates) + 1)
             self._stage.conversation.truncate(**cut)
         except Refusal:
             self.record.truncates.append(TruncateRecord(**cut, accepted=False, at=now))
@@ -232,10 +238,17 @@ class SimulatedRealtime:
         self.record.truncates.append(TruncateRecord(**cut, accepted=True, at=now))
         self._stage.line.send("conversation.item.truncated", now, **cut)
 
+    def _refuse_truncate(self, number: int) -> None:
+        for fault in faults_of(RefuseTruncate, self._stage.faults):
+            if fault.number == number:
+                raise Refusal(fault.code, fault.message)
+
     def _create_response(self, event: dict[str, Any], now: float) -> None:
         response = event.get("response", {})
         made_id = None
+        number = len(self.record.creates) + 1
         try:
-            made_id = self._responses.create(response, now).id
+            if number not in [f.number for f in faults_of(IgnoreCreate, self._stage.faults)]:
+                made_id = self._responses.create(response, now).id
         finally:
             self.record.creates.append(CreateRecord(now, made_id, response))

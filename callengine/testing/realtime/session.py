@@ -201,6 +201,14 @@ class Session:
         for direction, part in audio.items():
             self._apply_audio(self._config["audio"][direction], part, keep_formats=keep_formats)
 
+    def put(self, path: str, value: object) -> None:
+        """Set what is at a dotted path, whatever was asked for."""
+        *parents, leaf = path.split(".")
+        place = self._config
+        for name in parents:
+            place = place[name]
+        place[leaf] = value
+
     def describe(self) -> dict[str, Any]:
         """The full `session` object, as session.created and session.updated show it."""
         return deepcopy(self._config)

@@ -164,6 +164,7 @@ def test_start_can_be_held_back_and_the_script_with_it() -> None:
     assert call.times("stop") == [10.1]
 
 
+@pytest.mark.edge_case(25)
 def test_nothing_is_accepted_before_start() -> None:
     call = Call(Wait(1), start_delay_s=5.0)
     call.media(speech(20))

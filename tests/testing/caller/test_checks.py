@@ -32,6 +32,7 @@ def test_the_exact_shapes_are_accepted(message: dict[str, Any], content: object)
     assert check(json.dumps(message), SID) == content
 
 
+@pytest.mark.edge_case(25)
 @pytest.mark.parametrize(
     ("message", "detail"),
     [
@@ -77,6 +78,7 @@ def test_anything_else_is_invalid_content(message: object, detail: str) -> None:
     assert refused.detail.startswith(detail)
 
 
+@pytest.mark.edge_case(25)
 def test_a_binary_message_is_malformed() -> None:
     assert check(b'{"event":"clear"}', SID) == Refused(31950, "binary message of 17 bytes")
 
@@ -87,6 +89,7 @@ def test_nothing_makes_it_raise(message: str | bytes) -> None:
     assert isinstance(check(message, SID), Refused)
 
 
+@pytest.mark.edge_case(25)
 def test_every_violation_is_recorded_and_the_rest_goes_on() -> None:
     call = Call(Wait(10)).run_to(1)
     call.media(speech(20))

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from callengine.testing.caller.playout import LIMIT_BYTES
-from callengine.testing.caller.script import StopFrames
+from callengine.testing.caller.script import StopFrames, StopPlaying, Wait
 from tests.testing.caller.rig import OPENED_AT, Call, speech
 
 
@@ -16,6 +16,7 @@ def listening(**options: float) -> Call:
     return Call(StopFrames(10_000), **options)
 
 
+@pytest.mark.edge_case(26)
 def test_audio_plays_from_its_arrival_at_8000_bytes_per_second() -> None:
     call = listening().run_to(0.5)
     call.media(speech(100))
@@ -124,6 +125,7 @@ def test_a_mark_heard_before_a_clear_was_not_cleared_even_if_nobody_woke_the_cal
     assert [mark.cleared for mark in call.record.marks] == [False]
 
 
+@pytest.mark.edge_case(24)
 def test_audio_right_after_a_clear_is_played() -> None:
     call = listening().run_to(1)
     call.clear()
@@ -137,6 +139,48 @@ def test_audio_right_after_a_clear_is_played() -> None:
     assert [clear.dropped_bytes for clear in call.record.clears] == [0, 50 * 8, 0]
 
 
+def stopped(**options: float) -> Call:
+    """Nothing is heard from 1.02 to 4.02 on."""
+    return Call(Wait(1.02), StopPlaying(3), StopFrames(10_000), **options).run_to(1)
+
+
+def test_what_waits_while_nothing_is_played_is_heard_afterwards_and_its_marks_reached() -> None:
+    call = stopped()
+    call.media(speech(40))
+    call.mark("a")
+    call.run_to(2)
+    call.media(speech(20, first=90))
+    call.mark("b")
+    assert call.record.unheard_bytes == 320
+    call.run_to(9)
+    assert call.heard() == [
+        (1.0, speech(40)[:160]),
+        (4.02, speech(40)[160:] + speech(20, first=90)),
+    ]
+    assert call.echoes() == [(4.04, "a"), (4.06, "b")]
+
+
+def test_what_comes_while_nothing_is_played_waits_too() -> None:
+    call = stopped().run_to(2)
+    call.mark("a")
+    call.media(speech(20))
+    call.run_to(9)
+    assert call.heard() == [(4.02, speech(20))]
+    assert call.echoes() == [(4.02, "a")]
+
+
+def test_a_clear_while_nothing_is_played_drops_what_waits() -> None:
+    call = stopped()
+    call.media(speech(40))
+    call.mark("a")
+    call.run_to(2)
+    call.clear()
+    assert call.echoes() == [(2.0, "a")]
+    call.media(speech(20))
+    assert call.run_to(9).heard() == [(1.0, speech(40)[:160]), (4.02, speech(20))]
+
+
+@pytest.mark.edge_case(26)
 def test_more_than_ten_minutes_queued_is_dropped_and_recorded() -> None:
     call = listening().run_to(1)
     call.media(b"\x01" * (LIMIT_BYTES - 10))
@@ -204,3 +248,13 @@ def test_without_clear_the_caller_hears_exactly_what_was_sent(
     call.run_to(now + 10)
     sent = b"".join(payload for _, payload in arrivals)
     assert b"".join(payload for _, payload in call.heard()) == sent
+
+
+def test_after_a_silence_audio_waits_for_the_delay_and_within_it_not_again() -> None:
+    call = listening(playout_delay_s=0.06).run_to(1)
+    call.media(speech(20))
+    call.run_to(1.03)
+    call.media(speech(20))
+    call.run_to(2)
+    call.media(speech(20))
+    assert call.run_to(3).heard() == [(1.06, speech(20) * 2), (2.06, speech(20))]

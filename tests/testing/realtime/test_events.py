@@ -82,6 +82,7 @@ def test_a_wrong_event_is_refused_by_name(event: dict[str, Any], code: str, para
     assert talk.record.appends_received == 0
 
 
+@pytest.mark.edge_case(61)
 def test_an_append_of_more_than_15_mib_is_refused() -> None:
     talk = Talk()
     talk.append(bytes(15 * 1024 * 1024 + 1))
@@ -118,6 +119,7 @@ def test_a_commit_makes_an_item_and_no_response() -> None:
     assert talk.record.responses == []
 
 
+@pytest.mark.edge_case(62)
 def test_a_commit_of_less_than_100_ms_or_twice_is_refused() -> None:
     talk = Talk()
     talk.append(g711.silence(99))
@@ -129,6 +131,7 @@ def test_a_commit_of_less_than_100_ms_or_twice_is_refused() -> None:
     assert "99.00ms" in talk.all_of("error")[0]["error"]["message"]
 
 
+@pytest.mark.edge_case(62)
 def test_clear_drops_what_was_not_committed() -> None:
     talk = Talk()
     talk.append(g711.silence(200))
@@ -238,6 +241,7 @@ def truncate(talk: Talk, item_id: str, audio_end_ms: object, content_index: int 
     )
 
 
+@pytest.mark.edge_case(52)
 @pytest.mark.parametrize("heard_ms", [0, 820, 1_000])
 def test_truncation_cuts_the_audio_and_deletes_the_whole_transcript(heard_ms: int) -> None:
     talk = Talk()
@@ -251,6 +255,7 @@ def test_truncation_cuts_the_audio_and_deletes_the_whole_transcript(heard_ms: in
     assert (kept.accepted, kept.audio_end_ms) == (True, heard_ms)
 
 
+@pytest.mark.edge_case(52)
 def test_more_than_was_generated_cannot_be_left() -> None:
     talk = Talk()
     item_id = spoken(talk)
@@ -267,6 +272,7 @@ def test_more_than_was_generated_cannot_be_left() -> None:
     assert [kept.accepted for kept in talk.record.truncates] == [False, True, False, True]
 
 
+@pytest.mark.edge_case(52)
 @pytest.mark.parametrize("wrong", [-1, 820.0, "820", None, True])
 def test_the_end_of_a_truncation_is_a_whole_number(wrong: object) -> None:
     talk = Talk()
@@ -276,12 +282,14 @@ def test_the_end_of_a_truncation_is_a_whole_number(wrong: object) -> None:
     assert "conversation.item.truncated" not in talk.types()
 
 
+@pytest.mark.edge_case(52)
 def test_only_the_first_content_part_is_audio() -> None:
     talk = Talk()
     truncate(talk, spoken(talk), 100, content_index=1)
     assert talk.last("error")["error"]["param"] == "content_index"
 
 
+@pytest.mark.edge_case(52)
 def test_only_assistant_audio_can_be_truncated() -> None:
     talk = Talk((Reply(transcript="Silent.", function_calls=(ToolCall("f"),)),))
     spoken(talk)
@@ -293,6 +301,7 @@ def test_only_assistant_audio_can_be_truncated() -> None:
     assert talk.error_codes()[-1] == "item_truncate_invalid_item_id"
 
 
+@pytest.mark.edge_case(53)
 def test_a_response_may_be_truncated_while_it_is_generated() -> None:
     talk = Talk((LONG_REPLY,), Behaviour(pace=2.0))
     talk.say("response.create")

@@ -19,19 +19,29 @@ from callengine.testing.realtime.faults import (
     DelaySessionCreated,
     DelaySessionUpdated,
     DuplicateEvents,
+    EchoOther,
     EchoOtherFormat,
     FailResponse,
     GoSilent,
+    IgnoreCreate,
     NoCreated,
+    NoDone,
     RefuseSessionUpdate,
+    RefuseTruncate,
     RenameEvents,
     SendRaw,
     StallAudio,
+    StopHearing,
+    Unstoppable,
+    beta_names,
     beta_shape_refused,
+    delta_message,
     error_message,
+    event_message,
     key_refused,
     session_expired,
 )
+from callengine.testing.realtime.record import CancelOutcome
 from callengine.testing.realtime.script import Behaviour, Ending, Reply, Speech
 from tests.testing.realtime.rig import LONG_REPLY, PHONE_SESSION, SHORT_REPLY, Talk
 
@@ -253,6 +263,55 @@ def test_a_response_can_end_without_ever_having_been_created() -> None:
     assert talk.types().count("response.created") == 1
 
 
+def test_the_end_of_a_response_can_stay_untold() -> None:
+    talk = create(create(talk_with(NoDone(1))))
+    assert [event["response"]["id"] for event in talk.all_of("response.done")] == ["resp_sim0002"]
+    assert talk.audio() == LONG_REPLY.audio
+    assert talk.record.responses[0].done_at is not None, "to the server it is over"
+
+
+def test_a_response_can_be_unstoppable() -> None:
+    faults = (Unstoppable(1), StallAudio(1, 500, 3_600.0))
+    talk = create(talk_with(*faults), seconds=2)
+    talk.say("response.cancel", response_id="resp_sim0001")
+    talk.ask()
+    assert talk.record.cancels[0].outcome is CancelOutcome.IGNORED
+    assert "response.done" not in talk.types()
+    assert talk.error_codes() == ["conversation_already_has_active_response"], "that of the turn"
+    assert create(talk).error_codes() == ["conversation_already_has_active_response"] * 2
+
+
+def test_only_the_named_response_is_unstoppable() -> None:
+    talk = create(create(talk_with(Unstoppable(1))), seconds=0.4)
+    talk.say("response.cancel")
+    talk.wait(1)
+    assert talk.done(1)["status"] == "completed"
+    assert talk.done(2)["status"] == "cancelled"
+
+
+def test_a_create_can_be_ignored() -> None:
+    talk = create(talk_with(IgnoreCreate(1)))
+    assert "response.created" not in talk.types()
+    assert talk.error_codes() == []
+    assert [made.response_id for made in create(talk).record.creates] == [None, "resp_sim0001"]
+
+
+def test_a_server_can_stop_hearing_and_answer_all_the_same() -> None:
+    talk = talk_with(StopHearing(After(1)))
+    talk.wait(2)
+    talk.ask()
+    assert talk.record.speech_started == []
+    assert len(talk.record.appended) > 8_000
+    assert create(talk).last("response.done")["response"]["status"] == "completed"
+
+
+def test_a_server_that_stops_hearing_in_a_turn_never_ends_it() -> None:
+    talk = talk_with(StopHearing(AtAppend(60)))
+    talk.ask()
+    assert len(talk.record.speech_started) == 1
+    assert talk.record.speech_stopped == []
+
+
 def test_events_of_one_response_can_come_twice() -> None:
     talk = create(create(talk_with(DuplicateEvents(1))))
     ids = [event["response"]["id"] for event in talk.all_of("response.done")]
@@ -267,6 +326,57 @@ def test_events_can_go_out_under_the_names_of_an_old_server() -> None:
     assert "response.output_audio.delta" not in talk.types()
     assert "response.audio.delta" in talk.types()
     assert "response.output_audio.done" in talk.types()
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("audio.input.turn_detection.create_response", False),
+        ("audio.output.voice", "cedar"),
+        ("instructions", "Something else."),
+    ],
+)
+def test_an_update_can_be_confirmed_with_another_value(path: str, value: str | bool) -> None:
+    talk = talk_with(EchoOther(path, value))
+    echoed = talk.last("session.updated")["session"]
+    for name in path.split("."):
+        echoed = echoed[name]
+    assert echoed == value
+
+
+def test_the_value_that_was_not_asked_for_is_in_force() -> None:
+    talk = talk_with(EchoOther("audio.input.turn_detection.create_response", False))
+    talk.ask()
+    assert "input_audio_buffer.committed" in talk.types()
+    assert "response.created" not in talk.types()
+
+
+@pytest.mark.parametrize("code", ["invalid_value", None])
+def test_only_the_named_truncate_is_refused(code: str | None) -> None:
+    talk = create(talk_with(RefuseTruncate(2, code, "No.")))
+    item_id = talk.record.responses[0].items[0].id
+    for heard_ms in (900, 800, 700):
+        talk.say(
+            "conversation.item.truncate", item_id=item_id, content_index=0, audio_end_ms=heard_ms
+        )
+    assert [truncate.accepted for truncate in talk.record.truncates] == [True, False, True]
+    assert talk.error_codes() == [code]
+    assert len(talk.all_of("conversation.item.truncated")) == 2
+
+
+def test_a_server_can_speak_the_language_of_the_beta() -> None:
+    talk = create(talk_with(*beta_names()))
+    assert "response.audio.delta" in talk.types()
+    assert "response.audio_transcript.done" in talk.types()
+    assert not [name for name in talk.types() if "output_audio" in name]
+
+
+def test_any_event_can_be_put_into_words() -> None:
+    told = event_message("response.hologram", light=1)
+    assert json.loads(told) == {"type": "response.hologram", "event_id": "event_simraw", "light": 1}
+    delta = delta_message("resp_sim0001", "item_sim_a1", b"\x00\xff")
+    talk = create(talk_with(SendRaw(AtResponseDone(1), delta)))
+    assert talk.audio() == LONG_REPLY.audio + b"\x00\xff"
 
 
 # --- refusals of the whole session

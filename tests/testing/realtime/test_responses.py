@@ -167,6 +167,7 @@ def test_the_active_response_error_may_name_no_event() -> None:
     assert talk.last("error")["error"]["event_id"] is None
 
 
+@pytest.mark.edge_case(63)
 def test_an_out_of_band_response_runs_beside_the_other() -> None:
     talk = Talk((LONG_REPLY, Reply(transcript="Wants Monday."))).create()
     talk.wait(0.5)

@@ -35,6 +35,7 @@ CAPTURED_TURN = [
 # --- a turn
 
 
+@pytest.mark.edge_case(35)
 def test_a_turn_comes_in_the_captured_order() -> None:
     talk = Talk()
     talk.ask()

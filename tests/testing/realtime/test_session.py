@@ -185,6 +185,7 @@ def test_one_bad_key_refuses_the_whole_update(
     assert told == talk.last("session.created")["session"]
 
 
+@pytest.mark.edge_case(56)
 def test_the_voice_is_locked_by_the_first_audio_and_nothing_else_is_applied() -> None:
     talk = Talk()
     change = {"type": "realtime", "audio": {"output": {"voice": "cedar"}}}
@@ -201,6 +202,7 @@ def test_the_voice_is_locked_by_the_first_audio_and_nothing_else_is_applied() ->
 # --- formats decide what bytes mean
 
 
+@pytest.mark.edge_case(61)
 def test_telephone_audio_before_the_update_is_static_and_counted() -> None:
     talk = Talk(session=None)
     talk.append(g711.SILENCE_BYTE * 160)

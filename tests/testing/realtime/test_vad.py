@@ -47,6 +47,7 @@ def test_speech_stops_when_the_silence_is_long_enough_and_not_before() -> None:
     assert heard.hear(g711.silence(20), PCMU) == [SpeechStopped(200 + 480 + 20 + 500)]
 
 
+@pytest.mark.edge_case(58)
 def test_only_audio_makes_it_advance_in_whatever_pieces_it_comes() -> None:
     audio = g711.silence(100) + speech.clip("caller_question_1") + g711.silence(600)
     at_once = vad().hear(audio, PCMU)

@@ -1,4 +1,4 @@
-"""`python -m callengine`: hold a call on this machine, or serve calls.
+"""`python -m callengine`: hold a call on this machine, serve calls, or prove that the laws hold.
 
 Exit status: 0 all is well, 1 a call did not pass, 2 it could not be tried.
 """
@@ -64,11 +64,28 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "--open-greeting", action="store_true", help="let the caller interrupt the greeting"
     )
+    prove = commands.add_parser("prove", help="simulate many calls and check the laws in each")
+    prove.set_defaults(run=_prove)
+    prove.add_argument("--calls", type=_at_least_one, default=1000, help="how many (1000)")
+    prove.add_argument("--seed", type=int, default=1, help="of the first call (1)")
+    prove.add_argument("--processes", type=_at_least_one, help="at the same time (one a core)")
+    prove.add_argument("--replay", type=int, metavar="SEED", help="show one call, as it was")
+    prove.add_argument("--frames", action="store_true", help="with --replay: show every frame")
+    explore = commands.add_parser("explore", help="explore all orders of what may happen")
+    explore.set_defaults(run=_explore)
+    explore.add_argument("--depth", type=_at_least_one, help="how many moves (what takes a minute)")
     for command in (call, serve):
         command.add_argument("--realtime-url", help="the model (CALLENGINE_REALTIME_URL)")
         command.add_argument("--realtime-model", help="its name (CALLENGINE_REALTIME_MODEL)")
         command.add_argument("--verbose", action="store_true", help="log to stderr")
     return parser
+
+
+def _at_least_one(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is less than 1")
+    return value
 
 
 def _settings(options: argparse.Namespace) -> Settings:
@@ -139,6 +156,25 @@ class _Progress:
             f"caller spoke {len(caller.said)} times   {len(caller.clears)} interruptions"
         )
         print(f"\r{line}" if self._live else line, end="" if self._live else "\n", flush=True)
+
+
+# ---- prove
+
+
+def _prove(options: argparse.Namespace) -> int:
+    from callengine.testing.prove import command
+
+    if options.replay is not None:
+        return command.replay(options.replay, with_frames=options.frames)
+    return command.run(options.calls, options.seed, options.processes)
+
+
+def _explore(options: argparse.Namespace) -> int:
+    from callengine.testing.explore import CI_DEPTH, explore, report
+
+    exploration = explore(options.depth or CI_DEPTH)
+    print(report(exploration))
+    return 1 if exploration.violations else 0
 
 
 # ---- serve

@@ -82,6 +82,7 @@ ARROWS = {
         "summary",
         "testing",
         "testing/caller",
+        "testing/explore",
     },
     # The test kit.
     "testing": {
@@ -99,6 +100,7 @@ ARROWS = {
         "testing/caller",
         "testing/realtime",
     },
+    "testing/explore": {"audio", "machines", "messages", "wire"},
     "testing/caller": {"audio", "testing"},
     "testing/realtime": {"audio", "testing"},
 }
@@ -117,7 +119,7 @@ SIMULATORS_MAY_USE = {
 
 # Third-party module -> where alone it may be imported.
 THIRD_PARTY = {
-    "pykka": {"actors", "engine", "testing/held.py"},
+    "pykka": {"actors", "engine", "testing/held.py", "testing/crowd/engine_process.py"},
     "loguru": {"actors", "edges", "engine", "logs", "testing"},
     "websocket": {"edges/realtime.py"},
     "websockets": {"edges/standalone.py", "testing", "testing/realtime/door.py"},

@@ -204,6 +204,7 @@ def test_the_order_in_which_actors_have_their_turn_decides_nothing(order: int) -
 # ---- replies that nobody interrupts
 
 
+@pytest.mark.edge_case(35, 47)
 @pytest.mark.parametrize("pace", [1.5, 6.0, 60.0])
 @pytest.mark.parametrize("latency_s", [0.0, 0.15])
 @pytest.mark.parametrize("delta_bytes", [(160,), (1, 159, 160, 161, 1000, 4133), (4133,)], ids=str)
@@ -225,6 +226,7 @@ def test_a_reply_is_heard_in_one_piece(
     assert held.summary.first_chunk_bytes == 160
 
 
+@pytest.mark.edge_case(47)
 @pytest.mark.parametrize("delta_bytes", [(160,), (4133,), (1, 159, 160, 161, 1000, 4133)], ids=str)
 def test_a_model_no_faster_than_speech_leaves_gaps_of_less_than_a_frame(
     delta_bytes: tuple[int, ...],
@@ -281,6 +283,7 @@ def test_the_model_is_not_let_interrupt_before_the_greeting_was_heard(latency_s:
     assert interrupts[1][0] == pytest.approx(heard_until, abs=0.02 + 2 * latency_s)
 
 
+@pytest.mark.edge_case(77)
 @pytest.mark.parametrize("latency_s", LATENCIES)
 def test_a_caller_is_not_talked_over_although_the_model_is_done(latency_s: float) -> None:
     held = call(
@@ -303,6 +306,7 @@ def test_a_caller_is_not_talked_over_although_the_model_is_done(latency_s: float
     assert silence_s <= 0.1 + 2 * latency_s + g711.FRAME_S + 0.08
 
 
+@pytest.mark.edge_case(38, 78)
 @pytest.mark.parametrize("races", [False, True])
 @pytest.mark.parametrize("latency_s", LATENCIES)
 def test_a_response_under_way_is_cancelled_by_its_id(latency_s: float, races: bool) -> None:
@@ -322,6 +326,7 @@ def test_a_response_under_way_is_cancelled_by_its_id(latency_s: float, races: bo
     assert entry.cancel_settlement is Settlement.DONE, "done comes first, also in the race"
 
 
+@pytest.mark.edge_case(79)
 @pytest.mark.parametrize("latency_s", LATENCIES)
 @pytest.mark.parametrize("mark_echo_delay_s", [0.0, 0.2])
 def test_a_cough_is_taken_back_to_the_sample(latency_s: float, mark_echo_delay_s: float) -> None:
@@ -385,6 +390,7 @@ def test_an_interruption_at_the_very_beginning_does_not_spoil_later_truncates() 
 # ---- tools, and responses with nothing to hear
 
 
+@pytest.mark.edge_case(49)
 @pytest.mark.parametrize("latency_s", LATENCIES)
 def test_a_tool_is_run_once_and_its_result_spoken(latency_s: float) -> None:
     asked: list[str] = []
@@ -408,6 +414,7 @@ def test_a_tool_is_run_once_and_its_result_spoken(latency_s: float) -> None:
     assert held.summary.tools.tool_calls == 2
 
 
+@pytest.mark.edge_case(50)
 def test_an_interrupted_tool_call_is_not_run_and_a_finished_one_is_answered_once() -> None:
     held = call(
         [WaitUntilQuiet(0.5, 20.0), Say(QUESTION), BargeIn(STOP, 0.3), WaitUntilQuiet(3.0, 20.0)],
@@ -420,6 +427,7 @@ def test_an_interrupted_tool_call_is_not_run_and_a_finished_one_is_answered_once
     assert held.summary.tools.tool_calls == 0
 
 
+@pytest.mark.edge_case(44, 64)
 @pytest.mark.parametrize(
     ("bad", "counted"),
     [
@@ -447,6 +455,7 @@ def test_a_response_with_nothing_to_hear_is_asked_for_again(
     assert len(held.model.responses) == 3
 
 
+@pytest.mark.edge_case(64)
 def test_a_response_that_ends_early_is_heard_as_far_as_it_came() -> None:
     short = dataclasses.replace(reply(1.5, 2), ending=Ending.MAX_OUTPUT_TOKENS)
     held = call(
@@ -511,7 +520,7 @@ def test_a_call_survives(broken: tuple[faults.Fault, ...]) -> None:
 
 
 FATAL: list[tuple[tuple[faults.Fault, ...], EndCause]] = [
-    (faults.key_refused(), EndCause.MODEL_LOST),
+    (faults.key_refused(), EndCause.MODEL_REFUSED),
     (faults.beta_shape_refused(), EndCause.MODEL_REFUSED),
     (faults.session_expired(faults.After(3.0)), EndCause.SESSION_EXPIRED),
     ((faults.RefuseSessionUpdate(),), EndCause.SESSION_REFUSED),
@@ -578,6 +587,7 @@ def test_whatever_breaks_a_call_ends_and_leaves_nothing(seed: int) -> None:
 # ---- faults of the carrier
 
 
+@pytest.mark.edge_case(5, 29)
 @pytest.mark.parametrize(
     ("last", "cause"),
     [
@@ -605,6 +615,7 @@ def test_a_caller_who_goes_in_the_middle_of_a_word_ends_the_call(
     assert held.model.closed is not None, "the model's socket is given back too"
 
 
+@pytest.mark.edge_case(58)
 def test_holes_in_the_stream_do_not_keep_the_caller_from_being_answered() -> None:
     held = call(
         [

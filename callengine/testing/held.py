@@ -7,7 +7,7 @@ received tells which response it is of and where in it it is from.
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import TYPE_CHECKING, Final
 
@@ -68,13 +68,19 @@ class UnknownAudio(AssertionError):  # noqa: N818 - named for what was heard
 
 @dataclass(frozen=True)
 class Held:
-    """A call that is over. `latency_s` is the longest time a message took on either line."""
+    """A call that is over.
+
+    `latency_s` is the longest time a message took on either line, `jitter_s` how much shorter
+    another may have been under way.
+    """
 
     summary: CallSummary
     caller: CallRecord
     model: Record
     latency_s: float
+    jitter_s: float
     agent: Agent
+    lead_s: float = 0.1
     leftovers: tuple[str, ...] = ()
     """What went on although the call was over."""
 
@@ -110,20 +116,28 @@ class Held:
         raise UnknownAudio(f"at {received.at:.3f} the caller got a frame that is no response's")
 
     @functools.cached_property
-    def heard(self) -> dict[str, list[range]]:
-        """Response id -> the stretches of its audio that were heard, in the order of hearing."""
+    def heard_frames(self) -> list[Frame]:
+        """What was heard of the frames: a clear cuts one, and drops those behind it."""
         left = [0] * (len(self.caller.clears) + 1)
         for frame in self.frames:
             left[frame.clears] += FRAME_BYTES
         for number, clear in enumerate(self.caller.clears):
             left[number] -= clear.dropped_bytes
         left[-1] -= self.caller.unheard_bytes
-        heard: dict[str, list[range]] = {response_id: [] for response_id in self.audio}
+        heard = []
         for frame in self.frames:
-            size = min(frame.size, left[frame.clears])
+            if left[frame.clears]:
+                heard.append(replace(frame, size=min(frame.size, left[frame.clears])))
             left[frame.clears] -= min(FRAME_BYTES, left[frame.clears])
-            if size:
-                _append(heard[frame.response_id], range(frame.offset, frame.offset + size))
+        return heard
+
+    @functools.cached_property
+    def heard(self) -> dict[str, list[range]]:
+        """Response id -> the stretches of its audio that were heard, in the order of hearing."""
+        heard: dict[str, list[range]] = {response_id: [] for response_id in self.audio}
+        for frame in self.heard_frames:
+            if frame.size:
+                _append(heard[frame.response_id], range(frame.offset, frame.end))
         return heard
 
     def heard_bytes(self, response_id: str, begin: int, end: int) -> int:
@@ -135,7 +149,23 @@ class Held:
 
     def was_heard(self, response: ResponseRecord) -> bool:
         """From its first sample to its last, each once."""
-        return self.heard[response.id] == [range(len(response.audio))]
+        stretches = self.heard[response.id]
+        ended = stretches[-1].stop if stretches else 0
+        return self.is_in_one_piece(response.id) and ended == len(response.audio)
+
+    def is_in_one_piece(self, response_id: str) -> bool:
+        """What was heard is its beginning, each sample once.
+
+        Where a false alarm was taken back, as much may be missing or heard twice as jitter hides:
+        of the audio on its way, and of the probe's way there and back.
+        """
+        allowed = round(3 * self.jitter_s * SAMPLE_RATE_HZ)
+        ended, tolerance = 0, 0
+        for stretch in self.heard[response_id]:
+            if abs(stretch.start - ended) > tolerance:
+                return False
+            ended, tolerance = stretch.stop, allowed
+        return True
 
     @property
     def interruptions(self) -> list[BargeInEntry]:
@@ -147,18 +177,25 @@ class Held:
     def uninterrupted(self) -> list[ResponseRecord]:
         """The responses that were spoken, that nobody cancelled and no barge-in touched."""
         began = {frame.response_id for frame in self.frames}
+        began -= {cancel.response_id or "" for cancel in self.model.cancels}
         return [
             r
             for r in self.model.responses
             if r.id in began and r.status != "cancelled" and not self._is_cut(r)
         ]
 
+    @functools.cached_property
+    def _begun_after(self) -> dict[str, int]:
+        """Response id -> how many clears had come before its first frame."""
+        return {frame.response_id: frame.clears for frame in reversed(self.heard_frames)}
+
     def _is_cut(self, response: ResponseRecord) -> bool:
         """A clear came after it was made and before the next one was to be heard."""
-        later = {r.id for r in self.model.responses if r.number > response.number}
-        cuts = zip(self.interruptions, self.caller.clears, strict=True)
+        later = [r.id for r in self.model.responses if r.number > response.number]
+        begun = [self._begun_after[each] for each in later if each in self._begun_after]
+        cuts = zip(self.interruptions, self.caller.clears, strict=False)
         for number, (entry, clear) in enumerate(cuts, 1):
-            went_on = any(f.response_id in later for f in self.frames if f.clears < number)
+            went_on = any(clears < number for clears in begun)
             made_before = (response.created_at or 0.0) < clear.at
             if entry.outcome is not Outcome.RESUMED and made_before and not went_on:
                 return True
@@ -181,8 +218,10 @@ def hold(simulation: Simulation) -> Held:
         summary,
         caller.record,
         model.record,
-        simulation.latency_s,
+        simulation.longest_way_s,
+        simulation.jitter_s,
         simulation.agent,
+        simulation.settings.lead_ms / 1000,
         _leftovers(simulation),
     )
 

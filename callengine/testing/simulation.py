@@ -7,17 +7,18 @@ same call, message for message.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from callengine.actors.call import Call, Setting, start_call
-from callengine.actors.dispatch import Stepper
+from callengine.actors.stepper import Stepper
 from callengine.agent import Agent
+from callengine.edges.realtime import why_closed
 from callengine.logs import CallLog
 from callengine.messages import (
     EndCause,
     ModelAlive,
-    ModelClosed,
     ModelConnected,
     ModelMessage,
 )
@@ -25,7 +26,7 @@ from callengine.settings import Settings
 from callengine.testing.peer import Close, Outgoing, Peer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
     from callengine.summary import CallSummary
 
@@ -36,13 +37,27 @@ PING_S = 15.0
 """How often the model's socket is asked whether it is there."""
 
 
-class Line:
-    """A WebSocket that is not there: one peer, one way in, one way out, and the time between."""
+Watch = Callable[[float, str, object], None]
+"""Is told when, for whom and what: every message of the call, as it is handled."""
 
-    def __init__(self, stepper: Stepper, peer: Peer, latency_s: float) -> None:
+
+class Line:
+    """A WebSocket that is not there: one peer, one way in, one way out, and the time between.
+
+    Like TCP it keeps the order, however long a message takes.
+    """
+
+    def __init__(
+        self, stepper: Stepper, peer: Peer, delay_s: Callable[[], float], watch: Watch | None
+    ) -> None:
         self._stepper = stepper
         self._peer = peer
-        self._latency_s = latency_s
+        self._delay_s = delay_s
+        self._watch = watch
+        self._arrives_at: dict[Callable[[Outgoing], None], float] = {
+            self._to_peer: 0.0,
+            self._to_engine: 0.0,
+        }
         self._woken_for: float | None = None
         self._deliver: Callable[[Outgoing], None] | None = None
         self._peer_hung_up = False
@@ -53,35 +68,51 @@ class Line:
         return self._deliver is not None
 
     def open(self, deliver: Callable[[Outgoing], None]) -> None:
-        """Connect; what the peer sends is delivered after the latency."""
+        """Connect; what the peer sends is delivered when it arrives."""
         self._deliver = deliver
         self._peer.opened(self._stepper.now())
         self._pump()
 
     def send(self, message: str) -> None:
-        """Send to the peer; it arrives after the latency. Once closed, nothing does."""
+        """Send to the peer. Once closed, nothing arrives."""
         if self._deliver is not None:
-            self._later(lambda: self._peer.received(message, self._stepper.now()))
+            self._later(self._to_peer, message)
 
     def close(self, code: int, reason: str) -> None:
         """Close from our side."""
         if self._deliver is not None:
-            self._later(lambda: self._peer.closed(code, reason, self._stepper.now()))
+            self._later(self._to_peer, Close(code, reason))
             self._deliver = None
 
-    def _later(self, do: Callable[[], None]) -> None:
-        def arrive() -> None:
-            if not self._peer_hung_up:
-                do()
-                self._pump()
+    def _later(self, arrive: Callable[[Outgoing], None], message: Outgoing) -> None:
+        at = max(self._stepper.now() + self._delay_s(), self._arrives_at[arrive])
+        self._arrives_at[arrive] = at
+        self._stepper.call_at(at, functools.partial(arrive, message))
 
-        self._stepper.call_at(self._stepper.now() + self._latency_s, arrive)
+    def _to_peer(self, message: Outgoing) -> None:
+        if self._peer_hung_up:
+            return
+        now = self._stepper.now()
+        if self._watch is not None:
+            self._watch(now, type(self._peer).__name__, message)
+        if isinstance(message, Close):
+            self._peer.closed(message.code, message.reason, now)
+        else:
+            self._peer.received(message, now)
+        self._pump()
+
+    def _to_engine(self, message: Outgoing) -> None:
+        if self._deliver is None:
+            return
+        deliver = self._deliver
+        if isinstance(message, Close):
+            self._deliver = None
+        deliver(message)
 
     def _pump(self) -> None:
         for outgoing in self._peer.take_outgoing():
             self._peer_hung_up |= isinstance(outgoing, Close)
-            arrive = functools.partial(self._arrive, outgoing)
-            self._stepper.call_at(self._stepper.now() + self._latency_s, arrive)
+            self._later(self._to_engine, outgoing)
         deadline = self._peer.next_deadline()
         if deadline is not None and deadline != self._woken_for:
             self._woken_for = deadline
@@ -94,14 +125,6 @@ class Line:
         self._woken_for = None
         self._peer.advance(self._stepper.now())
         self._pump()
-
-    def _arrive(self, sent: Outgoing) -> None:
-        if self._deliver is None:
-            return
-        deliver = self._deliver
-        if isinstance(sent, Close):
-            self._deliver = None
-        deliver(sent)
 
 
 @dataclass
@@ -130,13 +153,17 @@ class _ModelLink:
 
     line: Line
     stepper: Stepper
+    closed: bool = False
 
     def connect(self, tell_bridge: Callable[[object], None], flow: Callable[[], None]) -> None:  # noqa: ARG002
+        if self.closed:
+            return
+
         def deliver(sent: Outgoing) -> None:
             if isinstance(sent, Close):
-                code = 1006 if sent.abrupt else sent.code
-                told = f"the model's socket closed with {code} {sent.reason}".rstrip()
-                tell_bridge(ModelClosed(EndCause.MODEL_LOST, told))
+                tell_bridge(
+                    why_closed(1006, "") if sent.abrupt else why_closed(sent.code, sent.reason)
+                )
             else:
                 tell_bridge(ModelMessage(sent))
 
@@ -156,15 +183,24 @@ class _ModelLink:
         self.line.send(message)
 
     def close(self) -> None:
+        self.closed = True
         self.line.close(1000, "")
+
+
+@dataclass(frozen=True, slots=True)
+class Hiccup:
+    """From `at_s` on no actor gets a turn for `for_s`: a collector, a busy neighbour."""
+
+    at_s: float
+    for_s: float
 
 
 @dataclass
 class Simulation:
     """One simulated call. `run()` holds it to its end and returns the engine's summary.
 
-    `seed` draws the order in which waiting actors get their turn; each peer has a seed of its own.
-    `latency_s` is the time a message takes on either line.
+    `seed` draws the order in which waiting actors get their turn, and the jitter; each peer has a
+    seed of its own. A message takes `latency_s` on either line, and up to `jitter_s` longer.
     """
 
     caller: Peer
@@ -173,14 +209,20 @@ class Simulation:
     settings: Settings = field(default_factory=Settings)
     seed: int = 0
     latency_s: float = 0.001
+    jitter_s: float = 0.0
+    hiccups: Sequence[Hiccup] = ()
+    watch: Watch | None = None
     stepper: Stepper = field(init=False)
     call: Call = field(init=False)
     summary: CallSummary | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        self.stepper = Stepper(self.seed)
-        carrier = Line(self.stepper, self.caller, self.latency_s)
-        model = Line(self.stepper, self.model, self.latency_s)
+        self.stepper = Stepper(self.seed, self.watch)
+        carrier = Line(self.stepper, self.caller, self._delay_s, self.watch)
+        model = Line(self.stepper, self.model, self._delay_s, self.watch)
+        for hiccup in self.hiccups:
+            freeze = functools.partial(self.stepper.freeze, hiccup.for_s)
+            self.stepper.call_at(hiccup.at_s, freeze)
         self.call = start_call(
             Setting(self.stepper, self.stepper, CallLog()),
             self.settings,
@@ -189,6 +231,16 @@ class Simulation:
             self._conclude,
         )
         carrier.open(self._from_caller)
+
+    @property
+    def longest_way_s(self) -> float:
+        """The longest time a message takes on either line."""
+        return self.latency_s + self.jitter_s
+
+    def _delay_s(self) -> float:
+        if not self.jitter_s:
+            return self.latency_s
+        return self.latency_s + self.stepper.random.random() * self.jitter_s
 
     def _conclude(self, summary: CallSummary) -> None:
         self.summary = summary

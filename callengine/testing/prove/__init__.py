@@ -1,0 +1,1 @@
+"""The proof: drawn calls, held on a virtual clock, checked against every law."""

@@ -1,0 +1,247 @@
+"""A call drawn from a seed, as data: who says what when, what the lines do, what goes wrong.
+
+Everything that may differ between two calls is a field here, so that a call can be repeated,
+shortened and printed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from random import Random
+from typing import TYPE_CHECKING, Final
+
+from callengine.agent import Agent, Tool, VadConfig
+from callengine.audio import g711
+from callengine.messages import EndCause
+from callengine.settings import Settings
+from callengine.testing import speech
+from callengine.testing.caller.caller import SimulatedCaller
+from callengine.testing.caller.script import (
+    BargeIn,
+    Dial,
+    Say,
+    Step,
+    Wait,
+    WaitUntil,
+    WaitUntilHeard,
+    WaitUntilQuiet,
+)
+from callengine.testing.held import noise, reply
+from callengine.testing.prove.trouble import ENDS_THE_CALL, Trouble, draw_trouble, may_end
+from callengine.testing.realtime.script import (
+    Behaviour,
+    CancelStyle,
+    Ending,
+    Reply,
+    ReplyRequest,
+    ToolCall,
+    Transcription,
+    TranscriptionOutcome,
+)
+from callengine.testing.realtime.server import SimulatedRealtime
+from callengine.testing.simulation import Simulation
+
+if TYPE_CHECKING:
+    from callengine.testing.simulation import Watch
+
+MIN_CALL_S: Final = 20.0
+MAX_CALL_S: Final = 60.0
+
+QUESTIONS: Final = ("caller_question_1", "caller_question_3", "caller_yes")
+OBJECTIONS: Final = ("caller_barge_in_1", "caller_barge_in_2", "caller_yes")
+
+DEAF: Final = VadConfig(threshold=1.0)
+"""A model that does not hear a cough; our detector does."""
+
+_PULSE: Final = bytes([*[0xD3] * 4, *[0x53] * 4])
+
+
+def cough(duration_ms: int) -> bytes:
+    """A noise of the caller that is loud to us (an RMS of 780) and nothing to a deaf model."""
+    return _PULSE * (g711.BYTES_PER_MS * duration_ms // len(_PULSE))
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyPlan:
+    """One reply of the model: how long it speaks, and what else it does."""
+
+    seconds: float
+    second_item_s: float = 0.0
+    calls_tool: bool = False
+    ending: Ending = Ending.COMPLETED
+
+    def made(self, seed: int) -> Reply:
+        """The reply, in noise of its own."""
+        if not self.seconds:
+            return Reply(ending=self.ending)
+        calls = (ToolCall("lookup", '{"what":"hours"}'),) if self.calls_tool else ()
+        return reply(self.seconds, seed, *calls, second_item_s=self.second_item_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One call."""
+
+    seed: int
+    script: tuple[Step, ...]
+    ending: tuple[Step, ...]
+    replies: tuple[ReplyPlan, ...]
+    greeting: str | None = "Say hello."
+    greeting_protected: bool = True
+    model_is_deaf_to_coughs: bool = False
+    onset_frames: int = 5
+    lead_ms: int = 100
+    latency_s: float = 0.005
+    jitter_s: float = 0.0
+    playout_delay_s: float = 0.0
+    mark_echo_delay_s: float = 0.0
+    behaviour: Behaviour = field(default_factory=Behaviour)
+    troubles: tuple[Trouble, ...] = ()
+
+    def simulation(self, watch: Watch | None = None) -> Simulation:
+        """The call, ready to be held."""
+        return Simulation(
+            SimulatedCaller(
+                self.script + self.ending,
+                seed=self.seed,
+                playout_delay_s=self.playout_delay_s,
+                mark_echo_delay_s=self.mark_echo_delay_s,
+            ),
+            SimulatedRealtime(
+                self._reply,
+                behaviour=self.behaviour,
+                faults=[fault for trouble in self.troubles for fault in trouble.model],
+                seed=self.seed,
+            ),
+            self._agent(),
+            Settings(onset_frames=self.onset_frames, lead_ms=self.lead_ms),
+            seed=self.seed,
+            latency_s=self.latency_s,
+            jitter_s=self.jitter_s,
+            hiccups=tuple(t.hiccup for t in self.troubles if t.hiccup is not None),
+            watch=watch,
+        )
+
+    def _reply(self, request: ReplyRequest) -> Reply:
+        """The plans begin again at the end, but no two replies sound the same."""
+        plan = self.replies[(request.number - 1) % len(self.replies)]
+        return plan.made(1000 * self.seed + request.number)
+
+    @property
+    def may_end(self) -> frozenset[EndCause]:
+        """How the call may end. A model with nothing to say twice in a row is given up."""
+        silent = any(not plan.seconds for plan in self.replies)
+        return may_end(self.troubles) | ({EndCause.MODEL_FAILED} if silent else set())
+
+    def _agent(self) -> Agent:
+        return Agent(
+            greeting=self.greeting,
+            greeting_protected=self.greeting_protected,
+            vad=DEAF if self.model_is_deaf_to_coughs else VadConfig(),
+            tools=(Tool("lookup", "", {"type": "object"}, lambda what: what),),
+            farewell=noise(1.0, -self.seed - 1),
+        )
+
+
+def draw(seed: int) -> Scenario:
+    """The call of a seed: the same one every time."""
+    rng = Random(seed)
+    troubles = tuple(draw_trouble(rng) for _ in range(rng.choice([0, 0, 1, 1, 2])))
+    behaviour = _manners(rng)
+    greeting = rng.choice([None, "Say hello.", "Say hello.", "Say hello."])
+    # A carrier's delay shows when the first audio was heard; it must not shrink in underruns.
+    measurable = greeting is not None and not troubles and behaviour.pace > 1.0
+    return Scenario(
+        seed,
+        *_scripts(rng, troubles, greets=greeting is not None),
+        tuple(_reply_plan(rng) for _ in range(9)),
+        greeting=greeting,
+        greeting_protected=rng.random() < 0.5,
+        model_is_deaf_to_coughs=rng.random() < 0.5,
+        onset_frames=rng.choice([2, 5, 5, 5]),
+        lead_ms=rng.choice([0, 40, 100, 100, 100, 200]),
+        latency_s=rng.choice([0.0, 0.005, 0.02, 0.06, 0.15]),
+        jitter_s=rng.choice([0.0, 0.0, 0.01, 0.05]),
+        playout_delay_s=rng.choice([0.0, 0.06, 0.2]) if measurable else 0.0,
+        mark_echo_delay_s=rng.choice([0.0, 0.02, 0.2]),
+        behaviour=behaviour,
+        troubles=troubles,
+    )
+
+
+def _reply_plan(rng: Random) -> ReplyPlan:
+    if rng.random() < 0.04:
+        return ReplyPlan(0.0, ending=rng.choice(list(Ending)))
+    return ReplyPlan(
+        rng.choice([0.7, 1.5, 2.2, 3.9, 4.0, 5.01]),
+        rng.choice([0.0, 0.0, 0.0, 1.3]),
+        calls_tool=rng.random() < 0.12,
+    )
+
+
+def _manners(rng: Random) -> Behaviour:
+    outcomes = list(TranscriptionOutcome)
+    uneven = (1, 159, 160, 161, 1000, 4133)
+    return Behaviour(
+        pace=rng.choice([0.7, 1.0, 2.0, 6.0, 6.0, 60.0]),
+        created_after_s=rng.choice([0.0, 0.01, 0.1, 0.4]),
+        first_audio_s=rng.choice([0.0, 0.05, 0.3, 1.0]),
+        delta_bytes=rng.choice([(160,), uneven, uneven, (800,), (800,), (4000,), (8000, 0)]),
+        deltas_in_flight=rng.choice([0, 2, 8]),
+        cancel_takes_s=rng.choice([0.0, 0.02, 0.3]),
+        cancel_style=rng.choice(list(CancelStyle)),
+        cancel_races_completion=rng.random() < 0.3,
+        transcript_done_first=rng.random() < 0.5,
+        active_error_names_event=rng.random() < 0.5,
+        transcriptions=(
+            Transcription(after_s=rng.choice([0.0, 0.5, 4.0]), outcome=rng.choice(outcomes)),
+        ),
+    )
+
+
+def _scripts(
+    rng: Random, troubles: tuple[Trouble, ...], *, greets: bool
+) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
+    """A caller who asks, interrupts, coughs and dials; at the end he listens to the end."""
+    # The line's delays must have been measured before the first interruption.
+    steps: list[Step] = [WaitUntilHeard(6.0), Wait(0.6)] if greets else [Wait(0.5)]
+    for _ in range(rng.randint(2, 5)):
+        steps += _move(rng)
+    ending: list[Step] = [
+        WaitUntil(MIN_CALL_S - 4.0),
+        WaitUntilQuiet(4.0, 24.0),
+        WaitUntil(MIN_CALL_S),
+    ]
+    for trouble in troubles:
+        if trouble.kind in ENDS_THE_CALL:
+            ending = [WaitUntil(MIN_CALL_S), _question(rng), Wait(rng.uniform(0.0, 3.0))]
+            ending += trouble.steps
+        else:
+            at = rng.randint(1, len(steps))
+            steps[at:at] = trouble.steps
+    return tuple(steps), tuple(ending)
+
+
+def _question(rng: Random) -> Say:
+    name = rng.choice(QUESTIONS)
+    return Say(speech.clip(name), name)
+
+
+def _move(rng: Random) -> list[Step]:
+    heard_s = rng.choice([0.0, 0.02, 0.3, 1.0, 2.0])
+    asks, objection = _question(rng), rng.choice(OBJECTIONS)
+    interrupts = BargeIn(speech.clip(objection), heard_s, objection, timeout_s=4.0)
+    length_ms = rng.choice([100, 120, 160, 280])
+    coughs = BargeIn(cough(length_ms), heard_s, f"cough {length_ms} ms", timeout_s=4.0)
+    return rng.choice(
+        [
+            [asks, WaitUntilQuiet(rng.choice([0.2, 1.0]), 8.0)],
+            [asks, Wait(rng.random())],
+            [asks, interrupts],
+            [interrupts],
+            [interrupts, Wait(rng.choice([0.0, 0.3])), interrupts],
+            [coughs, Wait(rng.choice([0.1, 0.4, 1.0]))],
+            [coughs, interrupts],
+            [Dial(rng.choice(["1", "42#"]))],
+        ]
+    )

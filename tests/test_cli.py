@@ -336,3 +336,34 @@ def test_ctrl_c_in_the_middle_of_a_call(at_s: int, tmp_path: Path) -> None:
     assert process.returncode == 130
     assert error == "\ncallengine: interrupted\n"
     assert list(tmp_path.iterdir()) == []
+
+
+# ---- prove and explore
+
+
+def test_a_proof_says_what_it_held_and_found() -> None:
+    done = run("prove", "--calls", "3", "--seed", "5", "--processes", "1")
+    assert done.returncode == 0, done.stderr
+    assert "calls        3" in done.stdout
+    assert "violations   0 calls" in done.stdout
+
+
+def test_a_replay_is_the_same_every_time() -> None:
+    once, again = (run("prove", "--replay", "5") for _ in range(2))
+    assert once.returncode == 0, once.stderr
+    assert "no law is broken" in once.stdout
+    assert once.stdout == again.stdout
+
+
+def test_an_exploration_says_how_many_states_it_saw() -> None:
+    done = run("explore", "--depth", "1")
+    assert done.returncode == 0, done.stderr
+    assert " states, " in done.stdout
+    assert "0 violations" in done.stdout
+
+
+@pytest.mark.parametrize("wrong", ["0", "-3", "many"])
+def test_a_number_of_calls_is_at_least_one(wrong: str) -> None:
+    done = run("prove", "--calls", wrong)
+    assert done.returncode == 2
+    assert "--calls" in done.stderr

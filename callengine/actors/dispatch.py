@@ -34,6 +34,10 @@ BATCH_MESSAGES: Final = 64
 """Messages one mailbox may handle before another gets its turn."""
 
 
+MAX_WAITING: Final = 1000
+"""Messages that wait for an actor which blocks. Beyond, the newest is dropped and counted."""
+
+
 class Mailbox:
     """An inbox that hands out a limited number of messages per turn, and never blocks.
 
@@ -264,18 +268,37 @@ class Pool(_WallClock):
                     return
 
 
+class BoundedInbox(queue.Queue["Envelope[Any]"]):
+    """For an actor that may block: those who tell it something never wait, and at the bound what
+    they tell is dropped and counted, unless somebody waits for the answer."""
+
+    def __init__(self, max_waiting: int) -> None:
+        super().__init__()
+        self.dropped = 0
+        self._max_waiting = max_waiting
+
+    def put(self, item: Envelope[Any], block: bool = True, timeout: float | None = None) -> None:
+        """Leave a message."""
+        if self.qsize() >= self._max_waiting and item.reply_to is None:
+            with self.mutex:
+                self.dropped += 1
+            return
+        super().put(item, block, timeout)
+
+
 class OwnThreads(_WallClock):
     """A thread for each actor, which may block in it."""
 
     _count = itertools.count()
 
-    def __init__(self, timers: Timers) -> None:
+    def __init__(self, timers: Timers, *, max_waiting: int = MAX_WAITING) -> None:
         super().__init__(timers)
+        self._max_waiting = max_waiting
         self._threads: set[threading.Thread] = set()
 
     def mailbox(self) -> queue.Queue[Envelope[Any]]:
         """See `Dispatcher.mailbox`."""
-        return queue.Queue()
+        return BoundedInbox(self._max_waiting)
 
     def start(self, actor: DispatchedActor) -> None:
         """See `Dispatcher.start`."""

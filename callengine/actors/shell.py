@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import pykka
 
-from callengine.actors.dispatch import DispatchedActor, Dispatcher, tell
+from callengine.actors.dispatch import BoundedInbox, DispatchedActor, Dispatcher, tell
 from callengine.logs import QuietLog, trace_of
 from callengine.messages import (
     ActorCrashed,
@@ -158,7 +158,10 @@ class Shell(DispatchedActor):
         tell(getattr(self.peers, peer), message)
 
     def _report(self, counts: object) -> None:
-        self.tell("supervisor", Report(type(self).__name__, counts, self._lost_messages))
+        lost = self._lost_messages
+        if isinstance(self.actor_inbox, BoundedInbox):
+            lost += self.actor_inbox.dropped
+        self.tell("supervisor", Report(type(self).__name__, counts, lost))
 
     def _arm(self) -> None:
         """Ask to be woken. An alarm that is no longer wanted finds nothing due: it is harmless."""

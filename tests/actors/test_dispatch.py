@@ -15,6 +15,7 @@ import pytest
 from callengine.actors import dispatch
 from callengine.actors.dispatch import (
     BATCH_MESSAGES,
+    BoundedInbox,
     DispatchedActor,
     Dispatcher,
     OwnThreads,
@@ -104,7 +105,7 @@ def dispatcher(request: pytest.FixtureRequest) -> Dispatcher:
     if request.param == "stepper":
         return Stepper(seed=7)
     if request.param == "own_threads":
-        return OwnThreads(request.getfixturevalue("timers"))
+        return OwnThreads(request.getfixturevalue("timers"), max_waiting=100_000)
     pool: Pool = request.getfixturevalue("pool")
     return pool
 
@@ -369,6 +370,23 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> FrozenClock:
     clock = FrozenClock()
     monkeypatch.setattr(dispatch, "time", SimpleNamespace(monotonic=clock.monotonic))
     return clock
+
+
+def test_the_inbox_of_an_actor_that_blocks_is_bounded(timers: Timers) -> None:
+    own_threads = OwnThreads(timers, max_waiting=10)
+    ref = Recorder.start(own_threads)
+    hold = Hold(threading.Event())
+    ref.tell(hold)
+    assert hold.begun.wait(PATIENCE_S)
+    for number in range(60):
+        ref.tell(str(number))
+    inbox = ref.actor_inbox
+    assert isinstance(inbox, BoundedInbox)
+    assert (inbox.qsize(), inbox.dropped) == (10, 50)
+    stopped = ref.stop(block=False)
+    hold.until.set()
+    assert stopped.get(timeout=5.0), "who waits for an answer is let in"
+    own_threads.stop(5.0)
 
 
 def test_timers_keep_no_dead_actor_alive(timers: Timers) -> None:

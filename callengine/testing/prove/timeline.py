@@ -6,6 +6,7 @@ import json
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from callengine.actors.shell import Peers
 from callengine.messages import (
     CallerFrame,
     CarrierMessage,
@@ -55,6 +56,8 @@ def _told(message: object) -> str | None:
         message = message.message
     if isinstance(message, str):
         return _wire(message)
+    if isinstance(message, Peers):
+        return "Peers()"  # the same for all, but for ids that are new each time
     if isinstance(message, bytes) or not is_dataclass(message):
         return repr(message)
     values = ((each.name, getattr(message, each.name)) for each in fields(message))

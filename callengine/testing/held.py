@@ -149,22 +149,29 @@ class Held:
 
     def was_heard(self, response: ResponseRecord) -> bool:
         """From its first sample to its last, each once."""
+        return self.is_in_one_piece(response.id) and self.missing_bytes(response) == 0
+
+    def missing_bytes(self, response: ResponseRecord) -> int:
+        """How much of its end was not heard."""
         stretches = self.heard[response.id]
-        ended = stretches[-1].stop if stretches else 0
-        return self.is_in_one_piece(response.id) and ended == len(response.audio)
+        return len(response.audio) - (stretches[-1].stop if stretches else 0)
+
+    @property
+    def hidden_bytes(self) -> int:
+        """How much audio the line's jitter hides: of the audio on its way, and of the probe's way
+        there and back."""
+        return round(3 * self.jitter_s * SAMPLE_RATE_HZ)
 
     def is_in_one_piece(self, response_id: str) -> bool:
         """What was heard is its beginning, each sample once.
 
-        Where a false alarm was taken back, as much may be missing or heard twice as jitter hides:
-        of the audio on its way, and of the probe's way there and back.
+        Where a false alarm was taken back, as much may be missing or heard twice as jitter hides.
         """
-        allowed = round(3 * self.jitter_s * SAMPLE_RATE_HZ)
         ended, tolerance = 0, 0
         for stretch in self.heard[response_id]:
             if abs(stretch.start - ended) > tolerance:
                 return False
-            ended, tolerance = stretch.stop, allowed
+            ended, tolerance = stretch.stop, self.hidden_bytes
         return True
 
     @property

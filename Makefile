@@ -1,16 +1,23 @@
-# `make call` holds a test call, `make test` runs the tests; both set up a virtual environment.
+# `make call` holds a test call, `make test` runs the tests, `make prove` simulates calls and checks
+# the laws in each (CALLS=500 SEED=1); all set up a virtual environment.
 # Another interpreter: make test PYTHON=python3.13 VENV=.venv-3.13
 
 PYTHON ?= python3
 VENV ?= .venv
 
-.PHONY: call test lint clean
+CALLS ?= 500
+SEED ?= 1
+
+.PHONY: call test prove lint clean
 
 call: $(VENV)/with-serve
 	$(VENV)/bin/python -m callengine call
 
 test: $(VENV)/with-test
 	$(VENV)/bin/python -m pytest
+
+prove: $(VENV)/with-test
+	$(VENV)/bin/python -m callengine prove --calls $(CALLS) --seed $(SEED)
 
 lint: $(VENV)/with-dev
 	$(VENV)/bin/ruff check .

@@ -308,7 +308,7 @@ class Transmission:
         return actions
 
     def _drain(self, farewell: bytes, now: float) -> list[Action]:
-        self._draining = True
+        self._draining, self._drained_by = True, None
         self.playout.discard_limbo()  # resumed, it would cut the farewell in two
         self.playout.complete_all()
         self.own_audio_bytes += len(farewell)

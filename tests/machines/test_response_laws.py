@@ -209,7 +209,8 @@ class SlotAndServer(RuleBasedStateMachine):
 
     def may_interrupt(self) -> bool:
         """People are slower than the lines, where the server does not name what it refuses."""
-        if self.crossing() and self.slot.state is not State.REQUESTED:
+        echoes = self.server.echoes
+        if not echoes and self.crossing() and self.slot.state is not State.REQUESTED:
             return False
         refusals = (SendCancel, CancelRefused, CreateRefused)
         on_the_line = [*self.server.inbox, *self.server.outbox]
@@ -221,7 +222,8 @@ class SlotAndServer(RuleBasedStateMachine):
 
     def unwanted_crossing(self) -> bool:
         """What the caller says lasts longer than a create is on its way."""
-        return self.slot.state is State.UNWANTED and self.crossing()
+        unwanted = self.slot.state is State.UNWANTED and self.crossing()
+        return unwanted and not self.server.echoes
 
     # ---- time
 

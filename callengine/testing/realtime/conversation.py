@@ -21,14 +21,14 @@ class Item:
     fields: dict[str, Any] = field(default_factory=dict)
     """Everything but id, type and status, as it stands on the wire."""
     status: str = "completed"
-    audio_ms: int = 0
-    """Assistant audio generated, or left after truncation."""
+    audio_ms: int | None = None
+    """Assistant audio generated, or left after truncation, in whole milliseconds; None: none."""
     is_truncated: bool = False
 
     @property
     def is_model_audio(self) -> bool:
         """Whether it can be truncated: assistant audio of which some exists."""
-        return self.fields.get("role") == "assistant" and (self.audio_ms > 0 or self.is_truncated)
+        return self.fields.get("role") == "assistant" and self.audio_ms is not None
 
     def to_wire(self) -> dict[str, Any]:
         """The item as the protocol shows it."""
@@ -103,7 +103,7 @@ class Conversation:
             )
         if content_index != 0:
             raise invalid("content_index", content_index)
-        if audio_end_ms > item.audio_ms:
+        if audio_end_ms > (item.audio_ms or 0):
             raise Refusal(
                 "invalid_value",
                 f"Audio content of {item.audio_ms}ms is already shorter than {audio_end_ms}ms",

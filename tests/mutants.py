@@ -234,10 +234,10 @@ MUTANTS = [
     ),
     Mutant(
         "a response that was interrupted before it was created is not cancelled",
-        "raised",
+        "L1",
         MACHINES + "response",
-        "        if unwanted:\n",
-        "        if False:\n",
+        "            actions.append(self._send_cancel(event.response_id, now))\n",
+        "            self.state = State.GENERATING\n",
         start="crossing",
     ),
 ]

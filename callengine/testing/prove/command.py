@@ -31,8 +31,8 @@ def run(calls: int, first_seed: int, processes: int | None = None) -> int:
     processes = processes or os.cpu_count() or 1
     wanted = [*SEEDS_THAT_FAILED, *range(first_seed, first_seed + calls)]
     print(
-        f"Proving {len(wanted):,} calls, seeds {first_seed} to {first_seed + calls - 1},"
-        f" on {processes} processes",
+        f"Proving {calls:,} calls, seeds {first_seed} to {first_seed + calls - 1}, and"
+        f" {len(SEEDS_THAT_FAILED)} that failed once, on {processes} processes",
         flush=True,
     )
     tally = prove(wanted, processes, _Progress(len(wanted)))

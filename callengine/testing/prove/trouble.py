@@ -118,6 +118,7 @@ ENDS: Final[Mapping[str, frozenset[EndCause]]] = {
     ),
     "session expired": frozenset({EndCause.SESSION_EXPIRED}),
     "response fails": frozenset({EndCause.MODEL_FAILED}),
+    "not announced": frozenset({EndCause.MODEL_FAILED}),  # if it goes on and on
     "odd message": frozenset({EndCause.SESSION_REFUSED}),  # an error meanwhile is its refusal
     "caller hangs up": frozenset({EndCause.CALLER_HUNG_UP}),
     "carrier lost": frozenset({EndCause.CARRIER_LOST}),

@@ -141,8 +141,9 @@ EXCUSES: Final[Mapping[str, frozenset[Callable[[Held], None]]]] = {
     "caller hangs up": ENDED_EARLY,
     "model gone": frozenset({laws.counters_agree}),  # also if the caller hangs up just then
     "session expired": frozenset({laws.counters_agree}),
-    # Nobody can know of it; the answer is asked for until it is over, and the caller may be gone.
-    "not announced": frozenset({laws.creates_wait_for_the_slot, laws.every_turn_is_answered}),
+    # Nobody can know of it; the answer is asked for until it is over, and the caller, who has heard
+    # nothing for long enough, may hang up in the middle of it.
+    "not announced": ENDED_EARLY | {laws.creates_wait_for_the_slot},
 }
 
 KINDS: Final = ("hiccup", *_MODEL, *_CARRIER)

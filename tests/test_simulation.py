@@ -6,7 +6,6 @@ import dataclasses
 import math
 import struct
 from itertools import pairwise
-from random import Random
 from typing import TYPE_CHECKING
 
 import pykka
@@ -19,7 +18,6 @@ from callengine.machines.transmission import Outcome
 from callengine.testing import (
     BargeIn,
     Behaviour,
-    Dial,
     DropSocket,
     Ending,
     HangUp,
@@ -39,7 +37,6 @@ from callengine.testing import (
 from callengine.testing.held import Held, hold, noise, reply
 from callengine.testing.realtime import faults
 from callengine.testing.realtime.record import CancelOutcome
-from callengine.testing.realtime.script import CancelStyle, Transcription, TranscriptionOutcome
 from callengine.testing.simulation import Line
 from callengine.testing.speech import clip
 
@@ -93,92 +90,7 @@ def check(held: Held, *but: object) -> None:
             law(held)
 
 
-# ---- calls of all kinds
-
-
-def manners(rng: Random) -> Behaviour:
-    """A server like no other."""
-    outcomes = list(TranscriptionOutcome)
-    return Behaviour(
-        pace=rng.choice([0.7, 1.0, 6.0, 6.0, 60.0]),
-        created_after_s=rng.choice([0.0, 0.01, 0.4]),
-        first_audio_s=rng.choice([0.0, 0.05, 0.3, 1.0]),
-        delta_bytes=rng.choice([(160,), (1, 159, 160, 161, 1000, 4133), (800,), (8000,), (7, 0)]),
-        deltas_in_flight=rng.choice([0, 2, 8]),
-        cancel_takes_s=rng.choice([0.0, 0.02, 0.3]),
-        cancel_style=rng.choice(list(CancelStyle)),
-        cancel_races_completion=rng.random() < 0.3,
-        transcript_done_first=rng.random() < 0.5,
-        active_error_names_event=rng.random() < 0.5,
-        transcriptions=(
-            Transcription(after_s=rng.choice([0.0, 0.5, 4.0]), outcome=rng.choice(outcomes)),
-        ),
-    )
-
-
-def conversation(rng: Random) -> list[Step]:
-    """A caller who asks, interrupts, coughs and dials; at the end he listens to the end."""
-    asks = [clip("caller_question_1"), clip("caller_question_3"), clip("caller_yes")]
-    interrupts = [clip("caller_barge_in_1"), STOP, clip("caller_yes")]
-    # The line's round trip must have been measured before the first interruption: see below.
-    steps: list[Step] = [WaitUntilHeard(5.0), Wait(0.5)]
-    for _ in range(rng.randint(2, 4)):
-        heard_s = rng.choice([0.0, 0.02, 0.3, 1.0, 2.0])
-        steps += rng.choice(
-            [
-                [Say(rng.choice(asks)), WaitUntilQuiet(1.0, 20.0)],
-                [Say(rng.choice(asks)), Wait(rng.random())],
-                [BargeIn(rng.choice(interrupts), heard_s, timeout_s=5.0)],
-                [BargeIn(COUGH, heard_s, timeout_s=5.0), Wait(rng.choice([0.1, 0.4, 1.0]))],
-                [Dial("1")],
-            ]
-        )
-    return [*steps, Wait(0.5), WaitUntilQuiet(4.0, 30.0)]
-
-
-def mixed(seed: int) -> Held:
-    rng = Random(seed)
-    tool_call = (ToolCall("lookup", '{"what":"hours"}'),)
-    replies = [
-        reply(
-            rng.choice([0.7, 1.5, 3.9, 4.0, 5.01]),
-            100 * seed + n,
-            *(tool_call if rng.random() < 0.15 else ()),
-            second_item_s=rng.choice([0.0, 0.0, 1.3]),
-        )
-        for n in range(9)
-    ]
-    agent = Agent(
-        greeting=rng.choice([None, "Say hello.", "Say hello.", "Say hello."]),
-        greeting_protected=rng.random() < 0.5,
-        vad=rng.choice([DEAF, VadConfig()]),
-        tools=(Tool("lookup", "", {"type": "object"}, lambda what: what),),
-    )
-    return call(
-        conversation(rng),
-        replies,
-        agent=agent,
-        behaviour=manners(rng),
-        seed=seed,
-        latency_s=rng.choice(LATENCIES),
-        mark_echo_delay_s=rng.choice([0.0, 0.02, 0.2]),
-    )
-
-
-@pytest.mark.parametrize("seed", range(40))
-def test_the_laws_hold_in_any_call(seed: int) -> None:
-    held = mixed(seed)
-    assert held.summary.end_cause is EndCause.CALLER_HUNG_UP
-    check(held)
-
-
-@pytest.mark.parametrize("seed", [3, 17])
-def test_the_same_seeds_give_the_same_call_to_the_last_byte(seed: int) -> None:
-    one, two = mixed(seed), mixed(seed)
-    assert one.summary == two.summary
-    assert one.summary.to_json() == two.summary.to_json()
-    assert one.model == two.model
-    assert one.caller == two.caller
+# ---- order
 
 
 @pytest.mark.parametrize("order", range(4))
@@ -561,27 +473,6 @@ def test_a_response_that_stops_in_the_middle_is_recovered_from() -> None:
     assert held.summary.end_cause is EndCause.CALLER_HUNG_UP
     assert held.summary.stuck_recoveries == 1
     assert held.summary.watchdog.resets_granted == 1
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_whatever_breaks_a_call_ends_and_leaves_nothing(seed: int) -> None:
-    rng = Random(seed)
-    broken = [*rng.choice(HARMLESS), *rng.choice(HARMLESS)]
-    if seed % 2:
-        broken += rng.choice(FATAL)[0]
-    held = call(
-        [*conversation(rng), Wait(60.0)],
-        [reply(rng.choice([1.0, 3.0]), n) for n in range(9)],
-        agent=Agent(farewell=noise(0.5, 77)),
-        behaviour=manners(rng),
-        broken=broken,
-        seed=seed,
-        latency_s=rng.choice(LATENCIES),
-    )
-    laws.nothing_is_left(held)
-    assert held.summary.audio.balance_bytes == 0
-    assert {frame.size_bytes for frame in held.caller.frames} <= {160}
-    laws.cancels_name_their_response_and_are_resolved(held)
 
 
 # ---- faults of the carrier

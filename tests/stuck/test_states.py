@@ -116,3 +116,9 @@ def test_the_table_has_a_line_for_every_state() -> None:
     assert [line.split(" | ")[0].removeprefix("| ") for line in lines[2:]] == [
         name_of(state) for state in STATES
     ]
+
+
+def test_the_document_shows_the_table() -> None:
+    """`python -m tests.stuck.states` writes it anew."""
+    document = Path(__file__).parents[2] / "docs" / "correctness.md"
+    assert table() in document.read_text("utf-8")

@@ -62,6 +62,13 @@ def test_the_same_seed_is_the_same_call_message_by_message() -> None:
     assert len(list(one.lines())) > 1000
 
 
+def test_the_same_seed_is_the_same_call_to_the_last_byte() -> None:
+    one, two = (hold(draw(SEED).simulation()) for _ in range(2))
+    assert one.summary.to_json() == two.summary.to_json()
+    assert one.model == two.model
+    assert one.caller == two.caller
+
+
 @pytest.mark.timeout(90)
 def test_a_broken_law_is_told_and_shortened(strict: str) -> None:
     drawn = draw(SEED)

@@ -26,6 +26,9 @@ TRUNCATE_SLACK_MS: Final = 60
 DEAD_AIR_S: Final = 12.0
 """The longest silence after a turn of the caller, with all retries on the way to an answer."""
 
+RETRY_S: Final = 1.0
+"""From the end of a response with nothing to hear to the beginning of the next, at most."""
+
 _EPS: Final = 1e-4
 """The times of a summary are rounded to a tenth of a millisecond."""
 
@@ -211,11 +214,18 @@ def replies_have_no_gaps(held: Held) -> None:
 
 
 def every_turn_is_answered(held: Held) -> None:
-    """What the caller said last has an answer, which is heard to its end."""
+    """What the caller said last has an answer, which is heard to its end.
+
+    Unless he goes while it is on its way, or while one with nothing to hear is asked for again.
+    """
     if not held.model.speech_stopped:
         return
     said_at = held.model.speech_stopped[-1].at
     answers = [r for r in held.model.responses if (r.created_at or 0.0) >= said_at - _EPS]
+    closed_at = held.caller.closed.at if held.caller.closed else float("inf")
+    for answer in answers:
+        if answer.done_at is None or (not answer.audio and answer.done_at > closed_at - RETRY_S):
+            return
     if not any(r.audio and held.was_heard(r) for r in answers):
         raise LawBroken(f"nothing was heard after {said_at:.3f}")
 

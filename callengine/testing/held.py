@@ -174,6 +174,10 @@ class Held:
             ended, tolerance = stretch.stop, self.hidden_bytes
         return True
 
+    def uncertain_bytes(self, response_id: str) -> int:
+        """How far off what is known of its being heard may be; each false alarm adds to it."""
+        return self.hidden_bytes * max(len(self.heard[response_id]), 1)
+
     @property
     def interruptions(self) -> list[BargeInEntry]:
         """The onsets that cleared the carrier, in order: the n-th is the n-th clear."""

@@ -66,8 +66,8 @@ def truncates_tell_what_was_heard(held: Held) -> None:
         response, item, begin = _item(held, truncate.item_id)
         heard_ms = held.heard_bytes(response.id, begin, begin + len(item.audio)) / BYTES_PER_MS
         least_ms = heard_ms - TRUNCATE_SLACK_MS - held.latency_s * 1000
-        # How far behind the ear is tells no line that varies; each false alarm adds to it.
-        hidden_ms = held.hidden_bytes / BYTES_PER_MS * max(len(held.heard[response.id]), 1)
+        # How far behind the ear is tells no line that varies.
+        hidden_ms = held.uncertain_bytes(response.id) / BYTES_PER_MS
         most_ms = min(heard_ms + FRAME_MS + hidden_ms, len(item.audio) / BYTES_PER_MS)
         if not least_ms <= truncate.audio_end_ms <= most_ms:
             raise LawBroken(f"{truncate}, but {heard_ms:.1f} ms were heard")
@@ -83,7 +83,7 @@ def what_was_not_heard_is_truncated(held: Held) -> None:
         begin = 0
         for item in response.items:
             heard = held.heard_bytes(response.id, begin, begin + len(item.audio))
-            hidden = FRAME_BYTES + held.hidden_bytes * max(len(held.heard[response.id]), 1)
+            hidden = FRAME_BYTES + held.uncertain_bytes(response.id)
             if heard + hidden < len(item.audio) and item.id not in cut:
                 raise LawBroken(f"of {item.id} only {heard / BYTES_PER_MS:.1f} ms were heard")
             begin += len(item.audio)

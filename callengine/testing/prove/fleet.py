@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import itertools
 import multiprocessing
-import os
 import signal
 import time
 from collections import Counter, deque
@@ -57,14 +56,14 @@ class Tally:
 
 def prove(
     wanted: Iterable[int],
-    processes: int | None = None,
+    processes: int,
     progress: Callable[[Tally], None] = lambda _: None,
 ) -> Tally:
     """Hold and judge the calls of these seeds; `progress` is told the tally now and then."""
     began_at = time.perf_counter()
     tally = Tally()
     context = multiprocessing.get_context("spawn")
-    with context.Pool(processes or os.cpu_count(), _prepare) as pool:
+    with context.Pool(processes, _prepare) as pool:
         for verdicts in pool.imap_unordered(_judge_all, _batches(wanted)):
             for verdict in verdicts:
                 tally.add(verdict)

@@ -51,7 +51,7 @@ class Timeline:
 
 
 def _told(message: object) -> str | None:
-    """A message in short; None for the audio of the caller, 50 times a second."""
+    """A message in short; None for audio, 50 times a second."""
     if isinstance(message, CarrierMessage | ModelMessage):
         message = message.message
     if isinstance(message, str):
@@ -72,7 +72,7 @@ def _wire(message: str) -> str | None:
     if not isinstance(body, dict):
         return repr(message)
     kind = body.get("type") or body.get("event")
-    if kind in _EVERY_FRAME_EVENTS and body.get("media", {}).get("track") != "outbound":
+    if kind in _EVERY_FRAME_EVENTS:
         return None
     rest = {k: v for k, v in body.items() if k not in {"type", "event", "streamSid", "event_id"}}
     return f"{kind} {_short(rest)}"
@@ -106,13 +106,11 @@ def describe(scenario: Scenario) -> Iterator[str]:
     yield from _unusual(scenario.behaviour, "model")
 
 
+_TOLD_ABOVE: Final = {"script", "ending", "replies", "troubles", "behaviour"}
+
+
 def _unusual(settings: Any, what: str) -> Iterator[str]:  # noqa: ANN401
-    usual = type(settings)(
-        **({"seed": 0, "script": (), "ending": (), "replies": ()} if what == "call" else {})
-    )
     for each in fields(settings):
         value = getattr(settings, each.name)
-        if each.name in {"script", "ending", "replies", "troubles", "behaviour"}:
-            continue
-        if value != getattr(usual, each.name):
+        if each.name not in _TOLD_ABOVE and value != each.default:
             yield f"{what:<8} {each.name}={value}"

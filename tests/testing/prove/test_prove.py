@@ -13,7 +13,7 @@ from callengine.testing import laws
 from callengine.testing.held import hold
 from callengine.testing.prove import command
 from callengine.testing.prove.fleet import Tally, prove
-from callengine.testing.prove.scenario import MAX_CALL_S, MIN_CALL_S, draw
+from callengine.testing.prove.scenario import MAX_CALL_S, MIN_CALL_S, Scenario, draw
 from callengine.testing.prove.shrink import shrink
 from callengine.testing.prove.timeline import Timeline, describe
 from callengine.testing.prove.trial import Breach, Verdict, judge, name_of
@@ -84,10 +84,10 @@ def test_a_broken_law_is_told_and_shortened(strict: str) -> None:
 
 
 def test_a_failure_is_a_finding_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(_: object) -> None:
+    def fails(*_: object) -> None:
         raise ZeroDivisionError("by design")
 
-    monkeypatch.setattr("callengine.testing.prove.trial.hold", fails)
+    monkeypatch.setattr(Scenario, "simulation", fails)  # before it has actors to leave behind
     (breach,) = judge(draw(SEED)).breaches
     assert "ZeroDivisionError: by design" in breach.seen
 

@@ -25,6 +25,8 @@ class EndCause(StrEnum):
     SECOND_START = "second_start"
     UNSUPPORTED_MEDIA = "unsupported_media"
     OVERSIZE_MESSAGE = "oversize_message"
+    FLOODED = "flooded"
+    TICKET_REFUSED = "ticket_refused"
     MODEL_UNREACHABLE = "model_unreachable"
     MODEL_REFUSED = "model_refused"
     SESSION_REFUSED = "session_refused"
@@ -32,6 +34,9 @@ class EndCause(StrEnum):
     MODEL_LOST = "model_lost"
     MODEL_SILENT = "model_silent"
     MODEL_FAILED = "model_failed"
+    CALL_TOO_LONG = "call_too_long"
+    BUDGET_SPENT = "budget_spent"
+    DRAINED = "drained"
     SHUTDOWN = "shutdown"
     CRASHED = "crashed"
 
@@ -68,11 +73,17 @@ class CarrierClosed:
 
 @dataclass(frozen=True, slots=True)
 class StreamStarted:
-    """The carrier named the stream; from here on frames may be sent."""
+    """The carrier named the stream; from here on frames may be sent.
+
+    `caller` and `called` are telephone numbers as the webhook was told them; empty without one.
+    """
 
     stream_sid: str
     call_sid: str
     custom_parameters: Mapping[str, str] = field(repr=False)  # one may be a token
+    account_sid: str = ""
+    caller: str = field(default="", repr=False)
+    called: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,10 @@ environment with `Settings.from_env()`."""
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from callengine.errors import SettingsError
@@ -14,7 +15,27 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 OPENAI_URL = "wss://api.openai.com/v1/realtime"
+WELL_KNOWN = {"OPENAI_API_KEY": "openai_api_key", "TWILIO_AUTH_TOKEN": "twilio_auth_token"}
+"""Variables that other programs read too; our own go before them."""
+
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """US dollars per million tokens of the model."""
+
+    audio_in: float
+    audio_out: float
+    text_in: float
+    text_out: float
+    cached_in: float = 0.0
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+                raise SettingsError(f"the price {each.name} is {value!r}; it must be 0 or more")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +50,19 @@ class Settings:
     - `false_trigger_ms`: how long an interruption may stay unconfirmed before it is taken back.
     - `workers`: threads shared by the actors of all calls.
     - `max_calls`: calls at the same time; the next socket is refused.
+    - `public_url`: where the carrier reaches us, `https://voice.example.com`. Signatures are made
+      over it: what a request says of its own origin is not believed.
+    - `twilio_auth_token`: what Twilio signs with; may also be `TWILIO_AUTH_TOKEN`.
+    - `validate_signatures`: only for a server that nobody outside can reach may it be off.
+    - `twilio_api_url`: where calls are transferred; regions have their own.
+    - `max_sockets_per_address`: sockets of one address that have not shown a valid `start` yet.
+    - `max_call_s`: the longest a call may take; then the caller hears the farewell.
+    - `max_call_tokens`, `max_call_usd`: what one call may cost; the latter needs `prices`.
+    - `prices`: what tokens cost; as a variable, JSON.
+    - `fallback_after_ms`: how long a caller who is owed an answer hears nothing, at most.
+    - `model_retries`: how often a lost model is connected to again, per outage.
+    - `database_url`: where calls are written down and businesses looked up; nowhere if None.
+    - `spill_path`: the file that takes what the database cannot; a temporary one if None.
     """
 
     realtime_url: str = OPENAI_URL
@@ -40,6 +74,19 @@ class Settings:
     false_trigger_ms: int = 500
     workers: int = 2
     max_calls: int = 100
+    public_url: str | None = None
+    twilio_auth_token: str | None = field(default=None, repr=False)
+    validate_signatures: bool = True
+    twilio_api_url: str = "https://api.twilio.com"
+    max_sockets_per_address: int = 50
+    max_call_s: int = 3600
+    max_call_tokens: int | None = None
+    max_call_usd: float | None = None
+    prices: Prices | None = None
+    fallback_after_ms: int = 2500
+    model_retries: int = 1
+    database_url: str | None = field(default=None, repr=False)  # its password
+    spill_path: str | None = None
 
     def __post_init__(self) -> None:
         _check("lead_ms", self.lead_ms, 0, 1000)
@@ -48,6 +95,18 @@ class Settings:
         _check("false_trigger_ms", self.false_trigger_ms, 100, 5000)
         _check("workers", self.workers, 1, 64)
         _check("max_calls", self.max_calls, 1, 10_000)
+        _check("max_sockets_per_address", self.max_sockets_per_address, 1, 10_000)
+        _check("max_call_s", self.max_call_s, 1, 24 * 3600)
+        _check("fallback_after_ms", self.fallback_after_ms, 500, 10_000)
+        _check("model_retries", self.model_retries, 0, 3)
+        if self.max_call_tokens is not None:
+            _check("max_call_tokens", self.max_call_tokens, 1, 10**9)
+        if self.max_call_usd is not None and (self.max_call_usd <= 0 or self.prices is None):
+            raise SettingsError(
+                f"max_call_usd is {self.max_call_usd}; it must be above 0, and needs prices"
+            )
+        if self.public_url is not None:
+            _check_origin(self.public_url)
         if urlsplit(self.realtime_url).scheme not in {"ws", "wss"}:
             raise SettingsError(
                 f"realtime_url is {self.realtime_url!r}; it must begin with ws:// or wss://"
@@ -65,8 +124,9 @@ class Settings:
             variable = f"CALLENGINE_{each.name.upper()}"
             if variable in environ:
                 values[each.name] = _read(variable, environ[variable], each.type)
-        if "OPENAI_API_KEY" in environ:
-            values.setdefault("openai_api_key", environ["OPENAI_API_KEY"])
+        for variable, name in WELL_KNOWN.items():
+            if variable in environ:
+                values.setdefault(name, environ[variable])
         values.update({name: value for name, value in given.items() if value is not None})
         return cls(**values)  # type: ignore[arg-type]
 
@@ -88,11 +148,36 @@ class Settings:
 
 
 def _read(variable: str, text: str, kind: object) -> object:
-    reader: Callable[[str], object] = int if kind == "int" else str
+    reader, wanted = _READERS[str(kind).removesuffix(" | None")]
     try:
         return reader(text)
-    except ValueError:
-        raise SettingsError(f"{variable} is {text!r}; it must be a whole number") from None
+    except (KeyError, TypeError, ValueError):
+        raise SettingsError(f"{variable} is {text!r}; it must be {wanted}") from None
+
+
+def _truth(text: str) -> bool:
+    return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
+
+
+def _prices(text: str) -> Prices:
+    return Prices(**json.loads(text))
+
+
+_READERS: Final[dict[str, tuple[Callable[[str], object], str]]] = {
+    "str": (str, "a text"),
+    "int": (int, "a whole number"),
+    "float": (float, "a number"),
+    "bool": (_truth, "true or false"),
+    "Prices": (_prices, 'JSON such as {"audio_in": 32, "audio_out": 64, "text_in": 4, ...}'),
+}
+
+
+def _check_origin(url: str) -> None:
+    parts = urlsplit(url)
+    if parts.scheme not in {"https", "wss"} or not parts.hostname or parts.query or parts.fragment:
+        raise SettingsError(
+            f"public_url is {url!r}; it must be https://, a host and no query, as Twilio sees it"
+        )
 
 
 def _check(name: str, value: int, least: int, most: int) -> None:

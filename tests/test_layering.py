@@ -55,6 +55,7 @@ ARROWS = {
     "agent": {"errors", "messages", "wire"},
     "reports": {"machines"},
     "summary": {"machines", "messages", "reports"},
+    "records": {"summary"},
     # Who does it, and with whom.
     "actors": {
         "audio",

@@ -5,7 +5,7 @@ from dataclasses import fields
 import pytest
 
 from callengine.errors import LocalError, SettingsError
-from callengine.settings import OPENAI_URL, Settings
+from callengine.settings import OPENAI_URL, Prices, Settings
 
 LOOPBACK = ["ws://127.0.0.1:8765/v1/realtime", "ws://localhost/", "ws://[::1]:80/"]
 
@@ -26,11 +26,76 @@ def test_every_field_can_be_set_in_the_environment() -> None:
         "CALLENGINE_FALSE_TRIGGER_MS": "600",
         "CALLENGINE_WORKERS": "3",
         "CALLENGINE_MAX_CALLS": "7",
+        "CALLENGINE_PUBLIC_URL": "https://voice.example.com",
+        "CALLENGINE_TWILIO_AUTH_TOKEN": "t",
+        "CALLENGINE_VALIDATE_SIGNATURES": "false",
+        "CALLENGINE_TWILIO_API_URL": "https://api.dublin.ie1.twilio.com",
+        "CALLENGINE_MAX_SOCKETS_PER_ADDRESS": "9",
+        "CALLENGINE_MAX_CALL_S": "600",
+        "CALLENGINE_MAX_CALL_TOKENS": "50000",
+        "CALLENGINE_MAX_CALL_USD": "1.5",
+        "CALLENGINE_PRICES": '{"audio_in": 32, "audio_out": 64, "text_in": 4, "text_out": 16}',
+        "CALLENGINE_FALLBACK_AFTER_MS": "2000",
+        "CALLENGINE_MODEL_RETRIES": "2",
+        "CALLENGINE_DATABASE_URL": "sqlite:///calls.db",
+        "CALLENGINE_SPILL_PATH": "/var/lib/calls.spill",
     }
     assert set(environ) == {f"CALLENGINE_{each.name.upper()}" for each in fields(Settings)}
     assert Settings.from_env(environ) == Settings(
-        "ws://example.test/realtime", "m", "k", 200, 6, 700, 600, 3, 7
+        realtime_url="ws://example.test/realtime",
+        realtime_model="m",
+        openai_api_key="k",
+        lead_ms=200,
+        onset_frames=6,
+        onset_rms=700,
+        false_trigger_ms=600,
+        workers=3,
+        max_calls=7,
+        public_url="https://voice.example.com",
+        twilio_auth_token="t",
+        validate_signatures=False,
+        twilio_api_url="https://api.dublin.ie1.twilio.com",
+        max_sockets_per_address=9,
+        max_call_s=600,
+        max_call_tokens=50_000,
+        max_call_usd=1.5,
+        prices=Prices(audio_in=32, audio_out=64, text_in=4, text_out=16),
+        fallback_after_ms=2000,
+        model_retries=2,
+        database_url="sqlite:///calls.db",
+        spill_path="/var/lib/calls.spill",
     )
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "told"),
+    [
+        ("VALIDATE_SIGNATURES", "no", "true or false"),
+        ("MAX_CALL_USD", "cheap", "a number"),
+        ("MAX_CALL_USD", "2", "needs prices"),
+        ("PRICES", "[]", "JSON such as"),
+        ("PRICES", '{"audio_in": -1, "audio_out": 1, "text_in": 1, "text_out": 1}', "audio_in"),
+        ("PUBLIC_URL", "http://voice.example.com", "https://"),
+        ("PUBLIC_URL", "https://voice.example.com/?a=b", "no query"),
+        ("MAX_CALL_TOKENS", "0", "between 1"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_with_its_name(variable: str, text: str, told: str) -> None:
+    with pytest.raises(SettingsError, match=told):
+        Settings.from_env({f"CALLENGINE_{variable}": text})
+
+
+def test_no_secret_is_in_the_repr() -> None:
+    settings = Settings(
+        openai_api_key="secret-1",
+        twilio_auth_token="secret-2",
+        database_url="postgresql+psycopg://u:secret-3@h/d",
+    )
+    assert "secret" not in repr(settings)
+
+
+def test_the_token_of_twilio_may_have_its_well_known_name() -> None:
+    assert Settings.from_env({"TWILIO_AUTH_TOKEN": "theirs"}).twilio_auth_token == "theirs"
 
 
 def test_without_a_mapping_the_process_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,6 +139,10 @@ RANGES = {
     "false_trigger_ms": (100, 5000),
     "workers": (1, 64),
     "max_calls": (1, 10_000),
+    "max_sockets_per_address": (1, 10_000),
+    "max_call_s": (1, 24 * 3600),
+    "fallback_after_ms": (500, 10_000),
+    "model_retries": (0, 3),
 }
 
 

@@ -62,12 +62,17 @@ CALLER_STAYS: Final = frozenset(
         EndCause.MODEL_LOST,
         EndCause.MODEL_SILENT,
         EndCause.MODEL_FAILED,
+        EndCause.CALL_TOO_LONG,
+        EndCause.BUDGET_SPENT,
+        EndCause.DRAINED,
     }
 )
 
 CLOSE_CODES: Final = {
     EndCause.SECOND_START: 1008,
     EndCause.START_TIMEOUT: 1008,
+    EndCause.TICKET_REFUSED: 1008,
+    EndCause.FLOODED: 1008,
     EndCause.UNSUPPORTED_MEDIA: 1003,
     EndCause.OVERSIZE_MESSAGE: 1009,
     EndCause.SHUTDOWN: 1001,

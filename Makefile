@@ -1,3 +1,4 @@
+# What has no clock of its own is tested on all cores; real sockets are tested one after the other.
 # `make call` holds a test call, `make test` runs the tests, `make prove` simulates calls and checks
 # the laws in each (CALLS=500 SEED=1); all set up a virtual environment.
 # Another interpreter: make test PYTHON=python3.13 VENV=.venv-3.13
@@ -8,13 +9,19 @@ VENV ?= .venv
 CALLS ?= 500
 SEED ?= 1
 
-.PHONY: call test prove lint clean
+.PHONY: call test test-sqlalchemy-2.0 prove lint clean
 
 call: $(VENV)/with-serve
 	$(VENV)/bin/python -m callengine call
 
 test: $(VENV)/with-test
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -m 'not realtime' --numprocesses auto
+	$(VENV)/bin/python -m pytest -m realtime
+
+# The database's tests again, on the older of the two SQLAlchemys that hosts have.
+test-sqlalchemy-2.0: $(VENV)/with-test
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check 'sqlalchemy>=2.0.40,<2.1'
+	$(VENV)/bin/python -m pytest tests/store tests/journal
 
 prove: $(VENV)/with-test
 	$(VENV)/bin/python -m callengine prove --calls $(CALLS) --seed $(SEED)

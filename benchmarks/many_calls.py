@@ -112,7 +112,7 @@ def main() -> None:
     logging.getLogger("websockets").setLevel(logging.CRITICAL)
     calls = [draw(n, options) for n in range(options.calls)]
     with Crowd() as crowd:
-        settings = Settings(realtime_url=crowd.model_url, max_calls=options.calls)
+        settings = Settings(realtime_url=crowd.model_url, max_calls=options.calls, model_retries=0)
         with EngineProcess(settings, AGENT) as engine:
             before, began = engine.holdings(), time.monotonic()
             deadline_s = 4 * options.seconds + 60.0

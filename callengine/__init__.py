@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from callengine.agent import (
     Agent,
+    AgentChoice,
     AgentSaid,
     CallerSaid,
     DtmfPressed,
@@ -23,14 +24,18 @@ from callengine.errors import (
     LocalError,
     RemoteError,
     SettingsError,
+    StartedBeforeFork,
+    StoreUnavailable,
+    UnsupportedHost,
 )
-from callengine.logs import configure_logging
+from callengine.logs import configure_logging, to_stdlib
 from callengine.messages import EndCause
-from callengine.settings import Settings
+from callengine.settings import Prices, Settings
 from callengine.summary import CallSummary
 
 __all__ = [
     "Agent",
+    "AgentChoice",
     "AgentSaid",
     "CallEngine",
     "CallEngineError",
@@ -42,13 +47,18 @@ __all__ = [
     "EngineStopped",
     "HostEvent",
     "LocalError",
+    "Prices",
     "RemoteError",
     "Settings",
     "SettingsError",
+    "StartedBeforeFork",
+    "StoreUnavailable",
     "StreamStarted",
     "Tool",
+    "UnsupportedHost",
     "VadConfig",
     "configure_logging",
+    "to_stdlib",
 ]
 
 __version__ = "0.1.0"

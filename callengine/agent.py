@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import functools
+import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from importlib import resources
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from callengine.errors import SettingsError
 from callengine.messages import AgentSaid, CallerSaid, DtmfPressed, HostEvent, StreamStarted
 from callengine.wire.realtime_client import SessionConfig, ToolSpec, VadConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
 __all__ = [
     "Agent",
+    "AgentChoice",
     "AgentSaid",
     "CallerSaid",
     "DtmfPressed",
@@ -22,6 +27,8 @@ __all__ = [
     "Tool",
     "VadConfig",
 ]
+
+E164: Final = re.compile(r"\+[1-9][0-9]{6,14}")
 
 DEFAULT_GREETING = "Greet the caller in one short sentence and ask how you can help."
 
@@ -49,8 +56,15 @@ class Agent:
     - `greeting`: instructions for the first words; None lets the caller speak first.
     - `greeting_protected`: nobody interrupts it, neither here nor at the model; what the caller
       says meanwhile is answered after it.
-    - `farewell`: mu-law audio, played before hanging up when the model, or the engine's side of
-      it, is lost; none by default.
+    - `fallback`: mu-law audio for a caller who has waited too long for an answer, and
+      `fallback_text` for the model to say once it is back after it was lost.
+    - `farewell`: mu-law audio, played before hanging up when the call cannot go on: the model is
+      lost for good, time or money is spent, the engine drains.
+    - `transfer_number`: where the caller is put through then (E.164), in place of hanging up.
+      `farewell_text` is what the carrier says before, if `farewell` is empty.
+
+    Audio that is None is a clip in English of the library's own if `language` is not another one;
+    `b""` is silence.
     - `on_event`: told that the call began (with its `<Parameter>`s), what is said and what is
       dialled, on the thread of the tools: events wait while a tool runs.
     """
@@ -64,13 +78,34 @@ class Agent:
     transcription_model: str | None = "gpt-transcribe"
     language: str | None = None
     max_output_tokens: int | None = None
-    farewell: bytes = field(default=b"", repr=False)
+    fallback: bytes | None = field(default=None, repr=False)
+    fallback_text: str | None = None
+    farewell: bytes | None = field(default=None, repr=False)
+    farewell_text: str | None = None
+    transfer_number: str | None = None
     on_event: Callable[[HostEvent], None] | None = None
 
     def __post_init__(self) -> None:
         names = [tool.name for tool in self.tools]
         if len(set(names)) != len(names):
             raise SettingsError("two tools of an agent have the same name; rename one")
+        if self.transfer_number is not None and not E164.fullmatch(self.transfer_number):
+            raise SettingsError(
+                "the transfer number is not of the form +15550100: a plus sign, then 7 to 15 digits"
+            )
+
+    def fallback_audio(self) -> bytes:
+        """What is played to a caller who waits, mu-law; may be empty."""
+        return self._or_clip(self.fallback, "one_moment")
+
+    def farewell_audio(self) -> bytes:
+        """What is played before hanging up, mu-law; may be empty."""
+        return self._or_clip(self.farewell, "goodbye")
+
+    def _or_clip(self, audio: bytes | None, name: str) -> bytes:
+        if audio is not None:
+            return audio
+        return _clip(name) if (self.language or "en").lower().startswith("en") else b""
 
     def session_config(self) -> SessionConfig:
         """What the model's session is configured with."""
@@ -85,3 +120,12 @@ class Agent:
             ),
             max_output_tokens=self.max_output_tokens,
         )
+
+
+AgentChoice: TypeAlias = Callable[[StreamStarted], Agent]
+"""Who answers a call, by what is known of it. May block for `AGENT_DEADLINE_S`."""
+
+
+@functools.cache
+def _clip(name: str) -> bytes:
+    return resources.files("callengine").joinpath("clips", f"{name}.ulaw").read_bytes()

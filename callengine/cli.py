@@ -10,11 +10,15 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from callengine.agent import DEFAULT_GREETING, Agent
-from callengine.errors import CallEngineError, SettingsError
+from callengine.database import add_parser as add_database
+from callengine.doctor import add_parser as add_doctor
+from callengine.edges.signals import DRAIN_S
+from callengine.errors import CallEngineError, SettingsError, SignaturesOff
 from callengine.logs import configure_logging
 from callengine.settings import Settings
 
@@ -24,19 +28,24 @@ if TYPE_CHECKING:
     from callengine.summary import CallSummary
     from callengine.testing.caller.record import CallRecord
 
+EXTRAS: Final = {"websockets": "serve", "alembic": "db", "psycopg": "postgres"}
+"""Packages that only some commands need, and what brings them."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     options = _parser().parse_args(arguments)
+    warnings.simplefilter("ignore", SignaturesOff)  # `serve` logs it
     try:
         return int(options.run(options))
     except (CallEngineError, ConnectionError) as error:
         print(f"callengine: {error}", file=sys.stderr)
         return 2
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "websockets":
+        extra = EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
             raise
-        print(f"callengine: {error}; pip install 'callengine[serve]'", file=sys.stderr)
+        print(f"callengine: {error}; pip install 'callengine[{extra}]'", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\ncallengine: interrupted", file=sys.stderr)
@@ -64,6 +73,12 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "--open-greeting", action="store_true", help="let the caller interrupt the greeting"
     )
+    serve.add_argument(
+        "--drain-s",
+        type=float,
+        default=DRAIN_S,
+        help=f"how long SIGTERM lets calls go on ({DRAIN_S:.0f})",
+    )
     prove = commands.add_parser("prove", help="simulate many calls and check the laws in each")
     prove.set_defaults(run=_prove)
     prove.add_argument("--calls", type=_at_least_one, default=1000, help="how many (1000)")
@@ -74,6 +89,8 @@ def _parser() -> argparse.ArgumentParser:
     explore = commands.add_parser("explore", help="explore all orders of what may happen")
     explore.set_defaults(run=_explore)
     explore.add_argument("--depth", type=_at_least_one, help="how many moves (what takes a minute)")
+    add_doctor(commands)
+    add_database(commands)
     for command in (call, serve):
         command.add_argument("--realtime-url", help="the model (CALLENGINE_REALTIME_URL)")
         command.add_argument("--realtime-model", help="its name (CALLENGINE_REALTIME_MODEL)")
@@ -90,7 +107,9 @@ def _at_least_one(text: str) -> int:
 
 def _settings(options: argparse.Namespace) -> Settings:
     return Settings.from_env(
-        realtime_url=options.realtime_url, realtime_model=options.realtime_model
+        realtime_url=options.realtime_url,
+        realtime_model=options.realtime_model,
+        public_url=getattr(options, "public_url", None),
     )
 
 
@@ -192,25 +211,37 @@ def _serve(options: argparse.Namespace) -> int:
         greeting=None if options.no_greeting else options.greeting or DEFAULT_GREETING,
         greeting_protected=not options.open_greeting,
     )
-    public_url = options.public_url or os.environ.get("CALLENGINE_PUBLIC_URL")
-    stop = threading.Event()
+    stop, at_once = threading.Event(), threading.Event()
+
+    def interrupted(number: int, _: object) -> None:
+        if number == signal.SIGINT or stop.is_set():
+            at_once.set()
+        stop.set()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, interrupted)
+    engine = CallEngine(settings, agent=agent)
     with StandaloneServer(
-        CallEngine(settings, agent=agent),
+        engine,
         host=options.host or os.environ.get("CALLENGINE_HOST", "127.0.0.1"),
         port=_port(options.port),
         media_path=options.media_path or os.environ.get("CALLENGINE_MEDIA_PATH", MEDIA_PATH),
-        public_url=public_url,
         on_call=_print_summary,
     ) as server:
         print(f"media    {server.media_url}", flush=True)
-        if public_url:
-            print(f"webhook  {public_url.rstrip('/')}{WEBHOOK_PATH}", flush=True)
+        if settings.public_url:
+            print(f"webhook  {settings.public_url.rstrip('/')}{WEBHOOK_PATH}", flush=True)
         else:
             print("webhook  off: set --public-url to answer a Twilio number", flush=True)
         print("Ctrl-C ends it", flush=True)
         stop.wait()
+        if not at_once.is_set():
+            if engine.active_calls:
+                print(f"calls may go on for {options.drain_s:.0f} s", flush=True)
+            draining = threading.Thread(target=server.drain, args=(options.drain_s,), daemon=True)
+            draining.start()
+            while draining.is_alive() and not at_once.wait(0.1):
+                pass
     return 0
 
 

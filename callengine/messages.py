@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -102,9 +102,9 @@ class MarkEchoed:
 
 @dataclass(frozen=True, slots=True)
 class DtmfPressed:
-    """The caller pressed a key."""
+    """The caller pressed a key. Digits can be a card number: they stay out of `repr`."""
 
-    digit: str
+    digit: str = field(repr=False)
 
 
 # ---- VADDetector <-> TxPacer
@@ -174,6 +174,20 @@ class AudioComplete:
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerOwed:
+    """The caller waits for something to be said; `fallback` is mu-law audio that may be played if
+    nothing comes. It is settled by the next audio of the model, or when the caller speaks.
+
+    `since` is when he began to wait, if that was before it could be told. Audio of the response
+    `behind` settles nothing: it began before.
+    """
+
+    fallback: bytes = field(default=b"", repr=False)
+    since: float | None = None
+    behind: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ModelHeardSpeech:
     """The model's own VAD hears the caller."""
 
@@ -231,7 +245,10 @@ class ResponseHeard:
 
 @dataclass(frozen=True, slots=True)
 class ModelConnected:
-    """The model's socket is open."""
+    """The model's socket is open. `session` counts the sockets of a call, from 0, here and below:
+    what a socket tells that was given up no longer counts."""
+
+    session: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,11 +256,14 @@ class ModelMessage:
     """One message as it came off the model's socket."""
 
     message: str | bytes
+    session: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class ModelAlive:
     """The model's socket answered a ping."""
+
+    session: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,9 +272,24 @@ class ModelClosed:
 
     cause: EndCause
     detail: str
+    session: int = 0
 
 
 # ---- RealtimeBridge <-> HostCalls
+
+
+@dataclass(frozen=True, slots=True)
+class AgentChosen:
+    """The host's choice: `agent` is an `Agent`, or None if there was none to be had."""
+
+    agent: Any
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSettled:
+    """Whoever answers this call from now on: the host's choice, or the stand-in."""
+
+    agent: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +298,7 @@ class ToolCalled:
 
     call_id: str
     name: str
-    arguments: str
+    arguments: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +306,7 @@ class ToolReturned:
     """A tool's result as JSON text, ready for the model."""
 
     call_id: str
-    output: str
+    output: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,7 +314,7 @@ class CallerSaid:
     """The model's transcript of a caller's turn."""
 
     item_id: str
-    transcript: str
+    transcript: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,7 +322,27 @@ class AgentSaid:
     """The transcript of what the model generated, whether or not all of it was heard."""
 
     item_id: str
-    transcript: str
+    transcript: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ItemHeard:
+    """What became of an item's audio: so much of it was heard, and no more will be."""
+
+    item_id: str
+    heard_ms: int
+    audio_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class TurnSettled:
+    """What the agent said, and how much of it was heard, in words and in milliseconds."""
+
+    item_id: str
+    text: str = field(repr=False)
+    heard_text: str = field(repr=False)
+    heard_ms: int
+    audio_ms: int
 
 
 HostEvent: TypeAlias = StreamStarted | DtmfPressed | CallerSaid | AgentSaid
@@ -366,6 +421,14 @@ class CallEnding:
 
 
 @dataclass(frozen=True, slots=True)
+class EventSeen:
+    """Something worth writing down; `detail` holds nothing that was said."""
+
+    kind: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class DrainRequest:
     """Play what is queued and then `farewell` to its end, then say so."""
 
@@ -375,6 +438,22 @@ class DrainRequest:
 @dataclass(frozen=True, slots=True)
 class Drained:
     """Nothing is left to be heard."""
+
+
+@dataclass(frozen=True, slots=True)
+class TransferWanted:
+    """Put the caller through, or let the carrier say a last word; TwiML for a call in progress."""
+
+    account_sid: str
+    call_sid: str
+    twiml: str
+
+
+@dataclass(frozen=True, slots=True)
+class Transferred:
+    """The carrier took the call over, or would not: then `refusal` says why."""
+
+    refusal: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,7 +59,8 @@ class Settings:
     - `max_call_s`: the longest a call may take; then the caller hears the farewell.
     - `max_call_tokens`, `max_call_usd`: what one call may cost; the latter needs `prices`.
     - `prices`: what tokens cost; as a variable, JSON.
-    - `fallback_after_ms`: how long a caller who is owed an answer hears nothing, at most.
+    - `fallback_after_ms`: how long a caller who is owed an answer hears nothing, at most. The model
+      takes half a second to notice that he has finished: with that it is less than three.
     - `model_retries`: how often a lost model is connected to again, per outage.
     - `database_url`: where calls are written down and businesses looked up; nowhere if None.
     - `spill_path`: the file that takes what the database cannot; a temporary one if None.
@@ -83,7 +84,7 @@ class Settings:
     max_call_tokens: int | None = None
     max_call_usd: float | None = None
     prices: Prices | None = None
-    fallback_after_ms: int = 2500
+    fallback_after_ms: int = 2300
     model_retries: int = 1
     database_url: str | None = field(default=None, repr=False)  # its password
     spill_path: str | None = None

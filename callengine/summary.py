@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from callengine.machines.conversation import ConversationCounts
+    from callengine.machines.dialogue import DialogueCounts
+    from callengine.machines.metering import Usage
     from callengine.machines.playout import PlayoutCounts
     from callengine.machines.response_terms import ResponseCounts, Settlement
     from callengine.machines.session import SessionCounts
@@ -100,6 +102,8 @@ class CallSummary:
     """One call. The first block is what a glance should show; the rest is by actor.
 
     `lost_messages` counts by actor what waited for one that died and did not begin anew.
+    `dead_air_s` is the longest the caller heard nothing while he was owed an answer; `fallbacks`
+    counts what the engine said then in the model's place.
     """
 
     call_sid: str
@@ -115,6 +119,11 @@ class CallSummary:
     stuck_recoveries: int
     context_errors: int
     restarts: int
+    model_reconnects: int
+    fallbacks: int
+    dead_air_s: float
+    transferred: bool
+    usage: Usage
     audio: AudioConservation
     barge_ins: tuple[BargeInEntry, ...]
     late_at_s: tuple[float, ...]
@@ -123,6 +132,7 @@ class CallSummary:
     inbound: InboundCounts
     transmission: TransmissionCounts
     playout: PlayoutCounts
+    dialogue: DialogueCounts
     conversation: ConversationCounts
     session: SessionCounts
     response: ResponseCounts
@@ -143,7 +153,8 @@ class CallSummary:
         """The numbers for one log line: nothing that was said, no phone number."""
         names = (
             "end_cause duration_s first_chunk_bytes tx_frames tx_late_frames tx_schedule_resets"
-            " barge_in_events stuck_recoveries context_errors restarts"
+            " barge_in_events stuck_recoveries context_errors restarts model_reconnects fallbacks"
+            " dead_air_s"
         )
         return {name: _plain(getattr(self, name)) for name in names.split()}
 
@@ -160,6 +171,7 @@ class CallFacts:
     ended_at: float
     crashes: tuple[Crash, ...] = ()
     lost_messages: Mapping[str, int] = field(default_factory=dict)
+    transferred: bool = False
 
 
 def summarise(facts: CallFacts, reports: Mapping[str, object]) -> CallSummary:
@@ -184,6 +196,11 @@ def summarise(facts: CallFacts, reports: Mapping[str, object]) -> CallSummary:
         stuck_recoveries=sent.stuck_recoveries + bridge.response.stuck_recoveries,
         context_errors=host.context_errors,
         restarts=sum(crash.restarted for crash in facts.crashes),
+        model_reconnects=bridge.dialogue.reconnects,
+        fallbacks=sent.fallbacks,
+        dead_air_s=sent.dead_air_s,
+        transferred=facts.transferred,
+        usage=bridge.usage,
         audio=_conservation(pacer, bridge),
         barge_ins=_ledger(pacer, bridge, facts.began_at),
         late_at_s=tuple(round(at - facts.began_at, 4) for at in pacer.late_at),
@@ -195,6 +212,7 @@ def summarise(facts: CallFacts, reports: Mapping[str, object]) -> CallSummary:
         inbound=inbound,
         transmission=sent,
         playout=pacer.playout,
+        dialogue=bridge.dialogue,
         conversation=bridge.conversation,
         session=bridge.session,
         response=bridge.response,

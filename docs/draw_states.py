@@ -10,7 +10,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from callengine.machines import barge_in, inbound, lifecycle, response, session
+from callengine.machines import barge_in, dialogue, inbound, lifecycle, response, session
 
 PAGE = Path(__file__).with_name("states.md")
 
@@ -18,6 +18,7 @@ MACHINES = {
     "Response slot": (response, "IDLE"),
     "Barge-in": (barge_in, "LISTENING"),
     "Carrier stream": (inbound, "WAITING"),
+    "Dialogue": (dialogue, "WAITING"),
     "Model session": (session, "CONNECTING"),
     "Call": (lifecycle, "SERVING"),
 }

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from websockets.http11 import Request, Response
 
+    from callengine.agent import AgentChoice
     from callengine.testing.caller.record import CallRecord
     from callengine.testing.caller.script import Step
     from callengine.testing.realtime.record import Record
@@ -89,6 +90,10 @@ class House:
         finally:
             connection.close()
 
+    def webhook(self) -> tuple[int, str | None, str]:
+        """What the voice webhook answers to a form."""
+        return self.ask("/voice/incoming", "POST", b"CallSid=CA1&From=%2B15550100")
+
     def tcp(self, opening: bytes = b"") -> socket.socket:
         """A bare connection that has sent `opening`."""
         plug = socket.create_connection(("127.0.0.1", self.server.port), timeout=WAIT_S)
@@ -103,16 +108,20 @@ def model() -> SimulatedRealtime:
 @contextlib.contextmanager
 def house(
     make_model: Callable[[], SimulatedRealtime] = model,
-    agent: Agent | None = None,
+    agent: Agent | AgentChoice | None = None,
     *,
     public_url: str | None = PUBLIC_URL,
     check_request: Callable[[Request], Response | None] | None = None,
     **settings: Any,  # noqa: ANN401
 ) -> Iterator[House]:
-    """Stopping it is part of every test: it must be quick and leave nothing running."""
+    """Stopping it is part of every test: it must be quick and leave nothing running.
+
+    Signatures are validated only if there is a `twilio_auth_token`, or if a test says so.
+    """
     told: queue.SimpleQueue[CallSummary] = queue.SimpleQueue()
     with PeerServer(make_model, check_request=check_request) as models:
-        given = Settings(**{"realtime_url": models.url, **settings})
+        signed = "twilio_auth_token" in settings
+        given = Settings(**{"realtime_url": models.url, "validate_signatures": signed, **settings})
         engine = CallEngine(given, agent=agent)
         with StandaloneServer(engine, public_url=public_url, on_call=told.put) as server:
             yield House(server, told, models.peers)

@@ -32,6 +32,8 @@ class Mutant:
     instead: str
     start: str | None = None
     """Where the exploration begins that finds it; None if it is looked for in drawn calls."""
+    seed: int | None = None
+    """The drawn call that shows it; None if one of the first does."""
 
 
 MACHINES = "callengine.machines."
@@ -240,6 +242,65 @@ MUTANTS = [
         "            self.state = State.GENERATING\n",
         start="crossing",
     ),
+    Mutant(
+        "the greeting is said again when another model takes over",
+        "L9",
+        MACHINES + "dialogue",
+        "        greets = lost.greeting_unheard\n",
+        "        greets = self._brief.greeting is not None\n",
+    ),
+    Mutant(
+        "what was owed when the model was lost is forgotten",
+        "L13",
+        MACHINES + "dialogue",
+        "        apologises = lost.owes and not greets\n",
+        "        apologises = False\n",
+    ),
+    Mutant(
+        "a response that has run dry counts as heard",
+        "L13",
+        MACHINES + "transmission",
+        "        audible = speaking is not None and not dry\n",
+        "        audible = speaking is not None\n",
+        seed=647,
+    ),
+    Mutant(
+        "what the socket that was given up still says counts",
+        "L12",
+        "callengine.actors.realtime_bridge",
+        "                message.session != self._session\n",
+        "                False\n",
+    ),
+    Mutant(
+        "the silence is counted from the beginning of the call",
+        "L13",
+        MACHINES + "dead_air",
+        "            self._quiet_since = since\n",
+        "            self._quiet_since = since or 0.0\n",
+    ),
+    Mutant(
+        "nobody tells the pacer that an answer is owed",
+        "L13",
+        MACHINES + "conversation",
+        "        if self._owed and not owed_before:\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "what is heard already counts as the answer",
+        "L13",
+        MACHINES + "transmission",
+        "        if response_id not in self._not_owed:\n",
+        "        if True:\n",
+    ),
+    Mutant(
+        "a protected greeting is cut together with the fallback before it",
+        "L9",
+        MACHINES + "playout",
+        "[track for track in self._tracks if not track.protected]\n"
+        "        self._tracks = deque(track for track in self._tracks if track.protected)\n",
+        "list(self._tracks)\n        self._tracks.clear()\n",
+        seed=107,
+    ),
 ]
 
 
@@ -288,7 +349,7 @@ def _in_calls(mutant: Mutant) -> tuple[str, ...]:
     from callengine.testing.prove.trial import judge
 
     broken: list[str] = []
-    for seed in range(1, MAX_CALLS + 1):
+    for seed in range(1, MAX_CALLS + 1) if mutant.seed is None else (mutant.seed,):
         broken += [breach.law for breach in judge(draw(seed)).breaches]
         if mutant.law in {law.split()[0] for law in broken}:
             break

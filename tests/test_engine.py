@@ -236,7 +236,8 @@ def test_a_model_that_refuses(faults: tuple[Fault, ...], cause: EndCause, told: 
 @pytest.mark.edge_case(67)
 def test_a_wrong_key() -> None:
     check = refuse_beta_and_bad_keys("sk-right")
-    with house(model(), check_request=check, openai_api_key="sk-wrong") as open_house:
+    agent = Agent(farewell=b"")
+    with house(model(), agent, check_request=check, openai_api_key="sk-wrong") as open_house:
         record = open_house.call(Wait(WAIT_S))
         summary = open_house.summary()
     assert summary.end_cause is EndCause.MODEL_REFUSED
@@ -278,7 +279,7 @@ def test_a_model_that_is_not_there() -> None:
 def test_a_model_that_is_lost_while_it_speaks(
     lost: tuple[Fault, ...], cause: EndCause, told: str
 ) -> None:
-    with house(model(*lost), Agent(farewell=FAREWELL)) as open_house:
+    with house(model(*lost), Agent(farewell=FAREWELL), model_retries=0) as open_house:
         record = open_house.call(Wait(WAIT_S))
         summary = open_house.summary()
         [spoken] = open_house.model().responses

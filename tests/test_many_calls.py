@@ -41,7 +41,7 @@ def test_calls_in_trouble_keep_the_laws_and_harm_nobody() -> None:
     calls = [draw_call(n, seed=4, seconds=CALL_S, healthy=n % 2 == 0) for n in range(CALLS)]
     with (
         Crowd() as crowd,
-        EngineProcess(Settings(realtime_url=crowd.model_url), AGENT) as engine,
+        EngineProcess(Settings(realtime_url=crowd.model_url, model_retries=0), AGENT) as engine,
     ):
         crowd.hold([each.call for each in calls], engine.media_url, deadline_s=DEADLINE_S)
         told = summaries(engine)

@@ -388,7 +388,7 @@ def faulty(*broken: faults.Fault, script: Sequence[Step] = ()) -> Held:
     held = call(
         steps,
         [reply(2.0, n) for n in range(6)],
-        agent=Agent(farewell=noise(1.0, 77)),
+        agent=Agent(farewell=noise(1.0, 77), fallback=b""),
         broken=broken,
     )
     laws.nothing_is_left(held)

@@ -87,6 +87,9 @@ def test_the_glance() -> None:
         "stuck_recoveries": 3,
         "context_errors": 5,
         "restarts": 0,
+        "model_reconnects": 0,
+        "fallbacks": 0,
+        "dead_air_s": 0.0,
     }
     assert (summary.call_sid, summary.stream_sid, summary.end_detail) == (
         "CA1",
@@ -178,6 +181,8 @@ def test_l15_the_lives_of_an_actor_add_up(actor: str) -> None:
             assert two == one
         elif isinstance(one, Counter):
             assert two == one + one
+        elif one is None:
+            assert two is None
         else:
             assert type(one) in {int, tuple}, f"what is the sum of two {name}?"
             assert two == one + one  # type: ignore[operator]

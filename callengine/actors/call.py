@@ -8,40 +8,57 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from callengine.actors.dispatch import Dispatcher, tell
 from callengine.actors.host_calls import HostCalls
-from callengine.actors.realtime_bridge import ModelLink, RealtimeBridge
-from callengine.actors.shell import Peers, Ref, wait_until_handled
-from callengine.actors.supervisor import Supervisor
+from callengine.actors.realtime_bridge import ModelLink, RealtimeBridge, brief_of
+from callengine.actors.shell import Peers, Ref, call_when_handled, wait_until_handled
+from callengine.actors.supervisor import Supervisor, Terms
 from callengine.actors.twilio_ingress import TwilioIngress
 from callengine.actors.tx_pacer import CarrierLink, TxPacer
 from callengine.actors.vad_detector import VADDetector
 from callengine.actors.watchdog import Watchdog
+from callengine.agent import Agent
 from callengine.audio.level import LevelDetector
 from callengine.logs import QuietLog, trace_of
-from callengine.machines.conversation import Conversation
+from callengine.machines.dialogue import Dialogue
 from callengine.machines.lifecycle import CLOSE_CODES
+from callengine.machines.metering import Budget, TokenPrices
 from callengine.machines.playout import FRAMES_PER_MARK
 from callengine.machines.transmission import Transmission
 from callengine.messages import CallEnding, CarrierClosed, CarrierMessage, EndCause
+from callengine.records import CallFinished
 from callengine.summary import CallFacts, CallSummary, summarise
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from callengine.agent import Agent
+    from callengine.agent import AgentChoice
     from callengine.logs import CallLog
+    from callengine.messages import StreamStarted
+    from callengine.records import Record
+    from callengine.security.tickets import Tickets
     from callengine.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """Where a call runs: `media` for actors that never wait, `blocking` for the host's code."""
+    """Where a call runs: `media` for actors that never wait, `blocking` for the host's code.
+
+    `tickets` are what a start has to show one of; without them every start is welcome. `stand_in`
+    names who answers when nobody else was found in time, and must not wait. `redirect` is
+    `TwilioRest.redirect`, if there is a token for it; `note` takes what is worth writing down, and
+    must not wait either.
+    """
 
     media: Dispatcher
     blocking: Dispatcher
     log: CallLog
+    tickets: Tickets | None = None
+    stand_in: Callable[[StreamStarted], Agent] = lambda _: Agent()
+    redirect: Callable[[str, str, str], None] | None = None
+    note: Callable[[Record], None] = lambda _: None
 
 
 class Call:
@@ -78,11 +95,18 @@ class Call:
         if self._peers is not None:
             wait_until_handled(self._peers.ingress)
 
+    def when_handled(self, reached: Callable[[], object]) -> None:
+        """The same without waiting: `reached` is called then, on an actor's thread."""
+        if self._peers is None:
+            reached()
+        else:
+            call_when_handled(self._peers.ingress, reached)
+
 
 def start_call(
     setting: Setting,
     settings: Settings,
-    agent: Agent,
+    agent: Agent | AgentChoice,
     links: tuple[CarrierLink, ModelLink],
     conclude: Callable[[CallSummary], None],
 ) -> Call:
@@ -105,7 +129,7 @@ def start_call(
         QuietLog(setting.log.logger).error("call could not begin", actor=name, **trace_of(error))
         _stop(actors.values())
         told = f"{name} could not start: {type(error).__name__}"
-        _give_up(failed_call(setting.media.now(), told), links, conclude)
+        _give_up(failed_call(setting, told), links, conclude)
         if not isinstance(error, Exception | SystemExit):
             raise
         return Call(None)
@@ -115,7 +139,7 @@ def start_call(
 def _starts(
     setting: Setting,
     settings: Settings,
-    agent: Agent,
+    agent: Agent | AgentChoice,
     links: tuple[CarrierLink, ModelLink],
     conclude: Callable[[CallSummary], None],
 ) -> dict[str, Callable[[], Ref]]:
@@ -128,30 +152,50 @@ def _starts(
             lead_s=settings.lead_ms / 1000,
             mark_every_frames=FRAMES_PER_MARK,
             false_trigger_s=settings.false_trigger_ms / 1000,
+            fallback_after_s=settings.fallback_after_ms / 1000,
             generation=generation,
         )
 
-    def converse(now: float) -> Conversation:
-        return Conversation(
-            agent.session_config(),
-            greeting=agent.greeting,
-            greeting_protected=agent.greeting_protected,
-            now=now,
-        )
-
+    known = agent if isinstance(agent, Agent) else None
+    terms = Terms(
+        known or Agent(),
+        settings.max_call_s,
+        setting.note,
+        can_redirect=setting.redirect is not None,
+    )
+    dialogue = Dialogue(
+        brief_of(known) if known is not None else None,
+        retries=settings.model_retries,
+        budget=_budget(settings),
+    )
     return {
-        "supervisor": lambda: Supervisor.start(
-            media, log, (carrier, model), agent.farewell, conclude
-        ),
-        "ingress": lambda: TwilioIngress.start(media, setting.log),
+        "supervisor": lambda: Supervisor.start(media, log, (carrier, model), conclude, terms),
+        "ingress": lambda: TwilioIngress.start(media, setting.log, setting.tickets),
         "detector": lambda: VADDetector.start(
             media, log, LevelDetector(settings.onset_rms), onset_frames=settings.onset_frames
         ),
         "pacer": lambda: TxPacer.start(media, log, carrier, transmit),
-        "bridge": lambda: RealtimeBridge.start(media, log, model, converse),
+        "bridge": lambda: RealtimeBridge.start(media, log, model, dialogue, setting.stand_in),
         "watchdog": lambda: Watchdog.start(media, log),
-        "host_calls": lambda: HostCalls.start(setting.blocking, log, agent),
+        "host_calls": lambda: HostCalls.start(setting.blocking, log, agent, setting.redirect),
     }
+
+
+def _budget(settings: Settings) -> Budget:
+    prices = settings.prices
+    return Budget(
+        settings.max_call_tokens,
+        settings.max_call_usd,
+        None
+        if prices is None
+        else TokenPrices(
+            audio_in=prices.audio_in,
+            audio_out=prices.audio_out,
+            text_in=prices.text_in,
+            text_out=prices.text_out,
+            cached_in=prices.cached_in,
+        ),
+    )
 
 
 def _stop(actors: Iterable[Ref]) -> None:
@@ -159,9 +203,13 @@ def _stop(actors: Iterable[Ref]) -> None:
         ref.stop(block=False)
 
 
-def failed_call(now: float, told: str) -> CallSummary:
-    """The summary of a call that could not begin."""
-    return summarise(CallFacts("", "", EndCause.CRASHED, told, now, now), {})
+def failed_call(setting: Setting, told: str) -> CallSummary:
+    """The summary of a call that could not begin; it is noted like any other."""
+    now = setting.media.now()
+    summary = summarise(CallFacts("", "", EndCause.CRASHED, told, now, now), {})
+    with suppress(BaseException):
+        setting.note(CallFinished(call_id=uuid4(), summary=summary))
+    return summary
 
 
 def _give_up(

@@ -249,6 +249,11 @@ class Pool(_WallClock):
     def start(self, actor: DispatchedActor) -> None:
         """An actor of the pool runs when it has a message."""
 
+    @property
+    def waiting(self) -> int:
+        """Mailboxes that wait for a worker: a few at most, unless there is too much to do."""
+        return self._ready.qsize()
+
     def stop(self) -> None:
         """End the workers once they have run dry."""
         self._ready.put(None)

@@ -5,11 +5,21 @@ It is the only writer of the model's socket. The session begins when the carrier
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
 from callengine.actors.dispatch import Dispatcher, tell
 from callengine.actors.shell import Shell, wait_until_handled
-from callengine.machines.conversation import Conversation, SendFunctionOutput
+from callengine.agent import Agent
+from callengine.machines.conversation import SendFunctionOutput, SendTurn
+from callengine.machines.dialogue import (
+    AgentFound,
+    Brief,
+    Dialogue,
+    ForgetModel,
+    OpenModel,
+    StandInWanted,
+)
 from callengine.machines.presence import SendProbe
 from callengine.machines.response_terms import SendCancel, SendCreate
 from callengine.machines.session import (
@@ -19,11 +29,18 @@ from callengine.machines.session import (
 )
 from callengine.machines.unheard import SendTruncate
 from callengine.messages import (
+    AgentChosen,
     AgentSaid,
+    AgentSettled,
+    AnswerOwed,
     AudioComplete,
     CallEnding,
     CallerSaid,
     CloseSocket,
+    EventSeen,
+    ModelAlive,
+    ModelClosed,
+    ModelConnected,
     ModelHeardSpeech,
     ModelMessage,
     PlayAudio,
@@ -32,8 +49,9 @@ from callengine.messages import (
     StateChanged,
     StreamStarted,
     ToolCalled,
+    TurnSettled,
 )
-from callengine.reports import BridgeReport
+from callengine.reports import BridgeReport, total
 from callengine.wire import realtime_client, realtime_server
 from callengine.wire.realtime_events import Malformed, Unknown
 
@@ -43,6 +61,9 @@ if TYPE_CHECKING:
     from loguru import Logger
 
 
+FromModel: TypeAlias = ModelConnected | ModelMessage | ModelAlive | ModelClosed
+"""What a link tells."""
+
 MAX_KINDS_LOGGED = 32
 """Kinds of events not understood that a call logs, the first of each. All of them are counted."""
 
@@ -50,10 +71,11 @@ MAX_KINDS_LOGGED = 32
 class ModelLink(Protocol):
     """The way to the model. Nothing here waits; the bound and its policy are the link's."""
 
-    def connect(self, tell_bridge: Callable[[object], None], flow: Callable[[], None]) -> None:
-        """Open the socket; what happens is told. `flow` waits until all that was told is handled.
+    def connect(self, tell_bridge: Callable[[FromModel], None], flow: Callable[[], None]) -> None:
+        """Open a socket; what happens is told. `flow` waits until all that was told is handled.
 
-        Tells `ModelConnected`, `ModelMessage`, `ModelAlive`, and once, last, `ModelClosed`.
+        Tells `ModelConnected`, `ModelMessage`, `ModelAlive`, and once, last, `ModelClosed`. A
+        socket that was open before is closed, and nothing more is told of it.
         """
 
     def send_media(self, message: str) -> None:
@@ -63,7 +85,7 @@ class ModelLink(Protocol):
         """Queue anything else, in order."""
 
     def close(self) -> None:
-        """Close the socket behind what is queued; a second call does nothing."""
+        """Close the socket behind what is queued, for good; a second call does nothing."""
 
 
 class RealtimeBridge(Shell):
@@ -72,9 +94,13 @@ class RealtimeBridge(Shell):
     ROUTES: ClassVar = {
         PlayAudio: ("pacer",),
         AudioComplete: ("pacer",),
+        AnswerOwed: ("pacer",),
+        AgentSettled: ("host_calls", "supervisor"),
+        EventSeen: ("supervisor",),
+        TurnSettled: ("supervisor",),
         ModelHeardSpeech: ("pacer",),
         ToolCalled: ("host_calls",),
-        CallerSaid: ("host_calls",),
+        CallerSaid: ("host_calls", "supervisor"),
         AgentSaid: ("host_calls",),
         CallEnding: ("supervisor",),
         StateChanged: ("watchdog",),
@@ -87,32 +113,47 @@ class RealtimeBridge(Shell):
         dispatcher: Dispatcher,
         log: Logger,
         link: ModelLink,
-        converse: Callable[[float], Conversation],
+        dialogue: Dialogue,
+        stand_in: Callable[[StreamStarted], Agent] = lambda _: Agent(),
     ) -> None:
         super().__init__(dispatcher, log)
         self._link = link
-        self._converse = converse
-        self._conversation: Conversation | None = None
+        self._dialogue = dialogue
+        self._stand_in = stand_in
+        self._started: StreamStarted | None = None
+        self._session = 0
         self._logged: set[str] = set()
 
     def handle(self, message: Any, now: float) -> Iterable[object]:  # noqa: ANN401
         """See `Shell.handle`."""
-        if isinstance(message, StreamStarted):
-            self._begin(now)
+        match message:
+            case CloseSocket():
+                self._link.close()
+                self._dialogue.close()
+                return []
+            case AgentChosen(agent):
+                return self._settle(agent, now)
+            case ModelConnected() | ModelMessage() | ModelAlive() | ModelClosed() if (
+                message.session != self._session
+            ):
+                return []  # of a socket that was given up
+            case ModelMessage(content):
+                event = realtime_server.decode(content)
+                if isinstance(event, Unknown | Malformed):
+                    self._log_once(repr(event))
+                return self._dialogue.handle(event, now)
+            case StreamStarted():
+                self._started = message
+        return self._dialogue.handle(message, now)
+
+    def _settle(self, agent: Agent | None, now: float) -> Iterable[object]:
+        """The host has chosen, or could not; too late a choice changes nothing."""
+        if not self._dialogue.is_casting:
             return []
-        if isinstance(message, CloseSocket):
-            self._link.close()
-            if self._conversation is not None:
-                self._conversation.close()
-            return []
-        if self._conversation is None:
-            return []  # the call ended before it began
-        if isinstance(message, ModelMessage):
-            event = realtime_server.decode(message.message)
-            if isinstance(event, Unknown | Malformed):
-                self._log_once(repr(event))
-            return self._conversation.handle(event, now)
-        return self._conversation.handle(message, now)
+        if agent is None:
+            assert self._started is not None, "somebody is looked for once the stream began"
+            agent = self._stand_in(self._started)
+        return [AgentSettled(agent), *self._dialogue.handle(AgentFound(brief_of(agent)), now)]
 
     def bequeath(self, message: object) -> Iterable[object]:  # noqa: ARG002
         """See `Shell.bequeath`: nobody else closes the model's socket while the call goes on."""
@@ -124,10 +165,13 @@ class RealtimeBridge(Shell):
             self._logged.add(event)
             self.log.warning("model event not understood", event=event)
 
-    def _begin(self, now: float) -> None:
-        self._conversation = self._converse(now)
-        me = self.actor_ref
-        self._link.connect(lambda message: tell(me, message), self._flow)
+    def _connect(self) -> None:
+        me, session = self.actor_ref, self._session
+
+        def tell_me(message: FromModel) -> None:
+            tell(me, replace(message, session=session) if session else message)
+
+        self._link.connect(tell_me, self._flow)
 
     def _flow(self) -> None:
         """For the socket's reader: wait until this actor has handled what it was told."""
@@ -135,12 +179,20 @@ class RealtimeBridge(Shell):
 
     def next_deadline(self) -> float | None:
         """See `Shell.next_deadline`."""
-        return self._conversation.next_deadline() if self._conversation else None
+        return self._dialogue.next_deadline()
 
     def perform(self, action: object) -> None:
         """See `Shell.perform`."""
         encode = realtime_client
         match action:
+            case OpenModel():
+                self._connect()
+            case ForgetModel():
+                self._session += 1
+            case StandInWanted():
+                self._act(self._settle(None, self.dispatcher.now()))
+            case SendTurn(event_id, turn):
+                self._link.send(encode.encode_turn(event_id, turn.role, turn.text))
             case SendAppend(payload):
                 self._link.send_media(encode.encode_append(payload))
             case SendCreate(event_id, wanted):
@@ -170,15 +222,33 @@ class RealtimeBridge(Shell):
             case _:
                 super().perform(action)
 
-    def report(self) -> BridgeReport | None:
+    def report(self) -> BridgeReport:
         """See `Shell.report`."""
-        conversation = self._conversation
-        if conversation is None:
-            return None
-        return BridgeReport(
-            conversation.counts,
-            conversation.session.counts,
-            conversation.slot.counts,
-            conversation.tools.counts,
-            tuple(conversation.slot.cancelled),
+        dialogue = self._dialogue
+        sessions = [
+            BridgeReport(
+                conversation=each.counts,
+                session=each.session.counts,
+                response=each.slot.counts,
+                tools=each.tools.counts,
+                cancels=tuple(each.slot.cancelled),
+            )
+            for each in dialogue.conversations
+        ]
+        own = BridgeReport(
+            dialogue=dialogue.counts, usage=dialogue.meter.usage, turns_left=dialogue.turns_left
         )
+        report = total([*sessions, own])
+        assert isinstance(report, BridgeReport), "a total is of the kind of its parts"
+        return report
+
+
+def brief_of(agent: Agent) -> Brief:
+    """What of an agent the model's side needs to know."""
+    return Brief(
+        agent.session_config(),
+        agent.greeting,
+        agent.greeting_protected,
+        agent.fallback_audio(),
+        agent.fallback_text,
+    )

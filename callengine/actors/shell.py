@@ -29,7 +29,7 @@ from callengine.messages import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from loguru import Logger
 
@@ -54,7 +54,10 @@ class Peers:
 
 @dataclass(frozen=True, slots=True)
 class Barrier:
-    """Ask for this to know that everything told before has been handled."""
+    """Ask for this to know that everything told before has been handled; or have `reached` called,
+    on the actor's thread."""
+
+    reached: Callable[[], object] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +121,9 @@ class Shell(DispatchedActor):
 
     def _receive(self, message: object) -> None:
         match message:
-            case Barrier():
+            case Barrier(reached):
+                if reached is not None:
+                    reached()
                 return
             case Peers():
                 self.peers = message
@@ -226,6 +231,14 @@ class Shell(DispatchedActor):
 
 
 FLOW_TIMEOUT_S = 10.0
+
+
+def call_when_handled(ref: Ref, reached: Callable[[], object]) -> None:
+    """For a reader that may not wait. A dead actor has nothing left to handle."""
+    try:
+        ref.tell(Barrier(reached))
+    except pykka.ActorDeadError:
+        reached()
 
 
 def wait_until_handled(ref: Ref) -> None:

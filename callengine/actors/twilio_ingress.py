@@ -1,11 +1,13 @@
-"""TwilioIngress: sole owner of the inbound stream."""
+"""TwilioIngress: sole owner of the inbound stream, and of the ticket that it begins with."""
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from callengine.actors.shell import Shell
-from callengine.machines.inbound import Inbound, InboundCounts
+from callengine.machines.inbound import Inbound, InboundCounts, StartRefused, State
 from callengine.messages import (
     CallEnding,
     CallerFrame,
@@ -21,6 +23,7 @@ from callengine.messages import (
     StateChanged,
     StreamStarted,
 )
+from callengine.security.tickets import TICKET_PARAMETER, TicketFault
 from callengine.wire import twilio
 
 if TYPE_CHECKING:
@@ -28,10 +31,14 @@ if TYPE_CHECKING:
 
     from callengine.actors.dispatch import Dispatcher
     from callengine.logs import CallLog
+    from callengine.security.tickets import Tickets
 
 
 class TwilioIngress(Shell):
-    """Hears raw messages; tells caller audio, marks, digits and the life of the stream."""
+    """Hears raw messages; tells caller audio, marks, digits and the life of the stream.
+
+    With `tickets`, a start without a valid one is told to nobody and ends the call.
+    """
 
     ROUTES: ClassVar = {
         StreamStarted: ("pacer", "bridge", "supervisor", "host_calls"),
@@ -44,9 +51,12 @@ class TwilioIngress(Shell):
         ResetRefused: ("watchdog",),
     }
 
-    def __init__(self, dispatcher: Dispatcher, log: CallLog) -> None:
+    def __init__(
+        self, dispatcher: Dispatcher, log: CallLog, tickets: Tickets | None = None
+    ) -> None:
         super().__init__(dispatcher, log.logger)
         self._call_log = log
+        self._tickets = tickets
         self.renew()
 
     def renew(self) -> None:
@@ -81,7 +91,22 @@ class TwilioIngress(Shell):
         event = twilio.decode(message.message)
         if isinstance(event, twilio.Start):
             self._call_log.name(event.call_sid)  # before anybody can have something to log
+            if self._tickets is not None and self._inbound.state is State.WAITING:
+                return self._redeem(self._tickets, event, now)
         return self._inbound.handle(event, now)
+
+    def _redeem(self, tickets: Tickets, start: twilio.Start, now: float) -> Iterable[object]:
+        parameters = dict(start.custom_parameters)
+        token = parameters.pop(TICKET_PARAMETER, None)
+        ticket = tickets.redeem(token, start.call_sid, time.time())
+        if isinstance(ticket, TicketFault):
+            return self._inbound.handle(StartRefused(f"the ticket is {ticket}"), now)
+        return [
+            replace(action, caller=ticket.caller, called=ticket.called)
+            if isinstance(action, StreamStarted)
+            else action
+            for action in self._inbound.handle(replace(start, custom_parameters=parameters), now)
+        ]
 
     def next_deadline(self) -> float | None:
         """See `Shell.next_deadline`."""

@@ -93,7 +93,7 @@ class TxPacer(Shell):
     def handle(self, message: Any, now: float) -> Iterable[object]:  # noqa: ANN401
         """See `Shell.handle`."""
         if isinstance(message, CloseSocket):
-            self._transmission.close()
+            self._transmission.close(now)
             self._link.close(message.code, message.reason)
             return []
         if isinstance(message, StreamStarted):
@@ -131,4 +131,5 @@ class TxPacer(Shell):
             own_audio_bytes=machine.own_audio_bytes,
             late_at=tuple(machine.late_at),
             ledger=tuple(machine.ledger),
+            hearing=machine.playout.hearing,
         )

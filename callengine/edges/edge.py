@@ -21,3 +21,19 @@ class Edge(Protocol):
 
     def close(self, code: int, reason: str) -> None:
         """Close the socket; a second call does nothing."""
+
+
+class AsyncEdge(Protocol):
+    """The same for a host with an event loop: all three are awaited there, on one loop.
+
+    `send` is awaited by one task only, and `receive` by another.
+    """
+
+    async def receive(self) -> str | bytes:
+        """The next message."""
+
+    async def send(self, message: str) -> None:
+        """Send a text message."""
+
+    async def close(self, code: int, reason: str) -> None:
+        """Close the socket; a second call does nothing."""

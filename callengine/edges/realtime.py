@@ -6,7 +6,7 @@ import contextlib
 import socket
 import struct
 import threading
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import websocket
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from loguru import Logger
+
+FromModel: TypeAlias = ModelConnected | ModelMessage | ModelAlive | ModelClosed
 
 CONNECT_TIMEOUT_S: Final = 8.0
 CLOSE_TIMEOUT_S: Final = 1.0
@@ -36,70 +38,96 @@ REFUSALS: Final = {3000, 4000}
 
 
 class RealtimeSocket:
-    """A `ModelLink` to an OpenAI Realtime server."""
+    """A `ModelLink` to an OpenAI Realtime server: one connection after the other."""
 
     def __init__(self, url: str, api_key: str | None, log: Logger) -> None:
         self._url = url
+        self._api_key = api_key
+        self._log = log
+        self._life = threading.Lock()  # an engine that stops may close before the call connects
+        self._closed = False
+        self._connection: _Connection | None = None
+
+    def connect(self, tell_bridge: Callable[[FromModel], None], flow: Callable[[], None]) -> None:
+        """See `ModelLink.connect`."""
+        with self._life:
+            if self._closed:
+                return
+            if self._connection is not None:
+                self._connection.close()
+            self._connection = _Connection(
+                self._url, self._api_key, self._log, tell=tell_bridge, flow=flow
+            )
+
+    def send_media(self, message: str) -> None:
+        """See `ModelLink.send_media`."""
+        if self._connection is not None:
+            self._connection.outbox.send_media(message)
+
+    def send(self, message: str) -> None:
+        """See `ModelLink.send`."""
+        if self._connection is not None:
+            self._connection.outbox.send_ahead(message)
+
+    def close(self) -> None:
+        """See `ModelLink.close`."""
+        with self._life:
+            self._closed = True
+            if self._connection is not None:
+                self._connection.close()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait until nothing of the last connection is left."""
+        if self._connection is not None:
+            self._connection.join(timeout_s)
+
+
+class _Connection:
+    """One WebSocket and its two threads."""
+
+    def __init__(
+        self,
+        url: str,
+        api_key: str | None,
+        log: Logger,
+        *,
+        tell: Callable[[FromModel], None],
+        flow: Callable[[], None],
+    ) -> None:
+        self._url = url
         self._headers = [f"Authorization: Bearer {api_key}"] if api_key else []
         self._log = log
+        self._tell, self._flow = tell, flow
         self._socket = websocket.WebSocket(
             enable_multithread=True,
             # Its validator in pure Python costs 0.6 ms per delta; str.decode does the same.
             skip_utf8_validation=True,
             sockopt=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
         )
-        self._tell: Callable[[object], None] = lambda _: None
-        self._flow: Callable[[], None] = lambda: None
-        self._life = threading.Lock()  # an engine that stops may close before the call connects
         self._closing = threading.Event()
         self._ended = threading.Event()
-        self._outbox: Outbox | None = None
-        self._reader: threading.Thread | None = None
-
-    # ---- ModelLink
-
-    def connect(self, tell_bridge: Callable[[object], None], flow: Callable[[], None]) -> None:
-        """See `ModelLink.connect`."""
-        self._tell, self._flow = tell_bridge, flow
-        with self._life:
-            if self._closing.is_set():
-                return
-            self._outbox = Outbox(
-                self._send,
-                name="callengine-model-writer",
-                max_media=MAX_MEDIA,
-                on_stall=self._stalled,
-                log=self._log,
-            )
-            self._reader = threading.Thread(
-                target=self._run, name="callengine-model-reader", daemon=True
-            )
-            self._reader.start()
-
-    def send_media(self, message: str) -> None:
-        """See `ModelLink.send_media`."""
-        if self._outbox is not None:
-            self._outbox.send_media(message)
-
-    def send(self, message: str) -> None:
-        """See `ModelLink.send`."""
-        if self._outbox is not None:
-            self._outbox.send_ahead(message)
+        self.outbox = Outbox(
+            self._send,
+            name="callengine-model-writer",
+            max_media=MAX_MEDIA,
+            on_stall=self._stalled,
+            log=log,
+        )
+        self._reader = threading.Thread(
+            target=self._run, name="callengine-model-reader", daemon=True
+        )
+        self._reader.start()
 
     def close(self) -> None:
-        """See `ModelLink.close`."""
-        with self._life:
-            self._closing.set()
-            if self._outbox is not None:
-                # A writer that is stuck holds the socket's lock: only a cut frees it.
-                self._outbox.close(self._hang_up, if_stuck=self._cut)
+        """Close behind what is queued; a second call does nothing."""
+        self._closing.set()
+        # A writer that is stuck holds the socket's lock: only a cut frees it.
+        self.outbox.close(self._hang_up, if_stuck=self._cut)
 
     def join(self, timeout_s: float) -> None:
-        """Wait until nothing of this socket is left."""
-        if self._outbox is not None:
-            self._outbox.join(timeout_s)
-        if self._reader is not None:
-            self._reader.join(timeout_s)
+        """Wait for both threads."""
+        self.outbox.join(timeout_s)
+        self._reader.join(timeout_s)
 
     # ---- threads
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 from xml.sax.saxutils import quoteattr
 
@@ -11,12 +12,24 @@ from callengine.errors import SettingsError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+BUSY: Final = '<?xml version="1.0" encoding="UTF-8"?><Response><Reject reason="busy" /></Response>'
+"""The caller hears the busy tone, and nobody is charged: no call was answered."""
 
-def connect_stream(stream_url: str, parameters: Mapping[str, str] | None = None) -> str:
+_NO_XML: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What XML 1.0 (section 2.2) has no way to write, escaped or not."""
+
+
+def connect_stream(
+    stream_url: str,
+    parameters: Mapping[str, str] | None = None,
+    *,
+    status_url: str | None = None,
+) -> str:
     """Connect the caller to a media stream, and hang up when the stream ends.
 
     Twilio takes only `wss` without a query (errors 31922 and 31920): what a call needs to know
-    goes into `parameters`, together with its name under 500 characters each.
+    goes into `parameters`, together with its name under 500 characters each. Twilio tells
+    `status_url` when the stream started, stopped or failed.
     """
     parts = urlsplit(stream_url)
     if parts.scheme != "wss" or parts.query:
@@ -24,10 +37,16 @@ def connect_stream(stream_url: str, parameters: Mapping[str, str] | None = None)
             f"the stream's URL is {stream_url!r}; it must be wss:// without a query"
         )
     inside = "".join(
-        f"<Parameter name={quoteattr(name)} value={quoteattr(value)} />"
+        f"<Parameter name={_quoted(name)} value={_quoted(value)} />"
         for name, value in (parameters or {}).items()
     )
+    status = "" if status_url is None else f" statusCallback={_quoted(status_url)}"
     return (
         '<?xml version="1.0" encoding="UTF-8"?><Response><Connect>'
-        f"<Stream url={quoteattr(stream_url)}>{inside}</Stream></Connect><Hangup /></Response>"
+        f"<Stream url={_quoted(stream_url)}{status}>{inside}</Stream>"
+        "</Connect><Hangup /></Response>"
     )
+
+
+def _quoted(text: str) -> str:
+    return quoteattr(_NO_XML.sub("\N{REPLACEMENT CHARACTER}", text))

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from callengine.machines import interruption
 from callengine.machines import response_terms as slot
@@ -32,6 +32,7 @@ from callengine.machines.tools import ToolCalls
 from callengine.machines.unheard import ItemKey, SendTruncate, Unheard
 from callengine.messages import (
     AgentSaid,
+    AnswerOwed,
     AudioComplete,
     BargeInConfirmed,
     BargeInDismissed,
@@ -43,6 +44,7 @@ from callengine.messages import (
     EndCause,
     HeardItem,
     Interrupted,
+    ItemHeard,
     ModelAlive,
     ModelClosed,
     ModelConnected,
@@ -100,6 +102,40 @@ class SendFunctionOutput:
     output: str
 
 
+@dataclass(frozen=True, slots=True)
+class SaidTurn:
+    """What a new session is told of the conversation so far; `role` is the wire's."""
+
+    role: Literal["user", "assistant"]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class SendTurn:
+    """Put into the model's conversation what was said in an earlier session."""
+
+    event_id: str
+    turn: SaidTurn
+
+
+@dataclass(frozen=True, slots=True)
+class Since:
+    """Numbers that never go back, in whichever session."""
+
+    generation: int = 0
+    slot_version: int = 0
+    presence_version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """What a session takes over from one that was lost. `instructions` are for the answer that is
+    owed; None if none is."""
+
+    turns: tuple[SaidTurn, ...]
+    instructions: str | None
+
+
 Event: TypeAlias = (
     ModelConnected
     | ModelAlive
@@ -124,7 +160,10 @@ Action: TypeAlias = (
     | SendCancel
     | SendProbe
     | SendTruncate
+    | SendTurn
     | SendFunctionOutput
+    | AnswerOwed
+    | ItemHeard
     | PlayAudio
     | AudioComplete
     | ModelHeardSpeech
@@ -163,20 +202,33 @@ class Conversation:
     """The inbound half of the model and the outbound half of the caller."""
 
     def __init__(
-        self, config: SessionConfig, *, greeting: str | None, greeting_protected: bool, now: float
+        self,
+        config: SessionConfig,
+        *,
+        greeting: str | None,
+        greeting_protected: bool,
+        now: float,
+        resume: Resume | None = None,
+        before: Conversation | None = None,
     ) -> None:
+        since: Since = before.since if before is not None else Since()
         self.counts = ConversationCounts()
-        self.slot = ResponseSlot()
+        self.slot = ResponseSlot(version=since.slot_version)
         self.tools = ToolCalls()
-        self.presence = Presence()
+        self.presence = Presence(version=since.presence_version)
         self.session = Session(
             config, interrupt_response=not (greeting and greeting_protected), now=now
         )
         self._greeting = greeting
         self._protected = greeting_protected
         self._greeting_id: str | None = None
+        self._greeted = False
         self._unheard = Unheard()
-        self._generation = 0
+        self._resume = resume
+        self._owed = bool(greeting) or (resume is not None and resume.instructions is not None)
+        self._behind: str | None = None
+        self._cut_calls: tuple[wire.FunctionCall, ...] = ()
+        self._generation = since.generation
         self._interruption = Interruption()
         self._results_told = False
         self._fruitful: set[str] = set()
@@ -184,15 +236,52 @@ class Conversation:
         self._answer_due_at: float | None = None
         self._caller_is_heard = False
 
+    # ---- questions
+
+    @property
+    def since(self) -> Since:
+        """What the session after this one counts on from."""
+        return Since(self._generation, self.slot.version, self.presence.version)
+
+    @property
+    def left_unheard(self) -> list[ItemHeard]:
+        """Items that nobody has told the fate of; 0 ms of them count as heard."""
+        return self._unheard.left()
+
+    @property
+    def is_live(self) -> bool:
+        """The model hears the caller."""
+        return self.session.state is State.LIVE
+
+    @property
+    def owes(self) -> bool:
+        """The caller waits for something to be said, or for the rest of it, or is speaking."""
+        return self._owed or self.slot.busy or self._answer_due_at is not None
+
+    @property
+    def _greets(self) -> bool:
+        """The greeting is asked for or under way; not so if it waits behind another response."""
+        is_other = self.slot.under_way is not None and self.slot.purpose is not Purpose.GREETING
+        return self.slot.wants(Purpose.GREETING) and not is_other
+
+    @property
+    def greeting_unheard(self) -> bool:
+        """Nothing of the greeting was played: it may be said again."""
+        return bool(self._greeting) and not self._greeted
+
     # ---- the machine
 
     def handle(self, event: Event, now: float) -> list[Action]:
         """Take one event; returns what is to be done, in this order."""
         if self.session.state is State.CLOSED:
             return _refused(event)
+        owed_before = self._owed
         actions = self._take(event, now)
         actions += self._ask_about_results(now)
         actions += self._ask_for_owed_answer(now)
+        if self._owed and not owed_before:
+            actions.append(AnswerOwed(behind=self._behind))
+        actions += self._unheard.take_told()
         if self._greeting_over():
             actions += self.session.let_server_interrupt()
         return actions
@@ -255,6 +344,7 @@ class Conversation:
                 self._speech_stopped(now)
             case wire.InputCommitted():
                 self._speech_stopped(now)
+                self._owe()
                 self._answer_due_at = now + ANSWER_GRACE_S
             case wire.FunctionCall():
                 return self._tool_called(event, now)
@@ -282,10 +372,22 @@ class Conversation:
         was_live = self.session.state is State.LIVE
         actions: list[Action] = [*self.presence.spoke(now)]
         handshake = self.session.handle(event, now)
-        if self.session.state is State.LIVE and not was_live and self._greeting:
+        if self.is_live and not was_live:
+            actions += self._open(now)
+        return [*actions, *handshake]
+
+    def _open(self, now: float) -> list[Action]:
+        """The first that a live session is told."""
+        actions: list[Action] = []
+        if self._resume is not None:
+            actions += [SendTurn(f"turn-{n}", turn) for n, turn in enumerate(self._resume.turns, 1)]
+            if self._resume.instructions is not None:
+                wanted = Wanted(Purpose.ANSWER, self._resume.instructions)
+                actions += self._slot(slot.CreateWanted(wanted), now)
+        if self._greeting:
             wanted = Wanted(Purpose.GREETING, self._greeting)
             actions += self._slot(slot.CreateWanted(wanted), now)
-        return [*actions, *handshake]
+        return actions
 
     def _greeting_over(self) -> bool:
         """The greeting was heard to its end, or will never be."""
@@ -349,6 +451,7 @@ class Conversation:
             return []
         if self.slot.accepts(event.response_id):
             play = self._play(event, self._generation)
+            self._owed = self._owed and event.response_id == self._behind
             return [play, *self._slot(slot.AudioCame(event.response_id), now)]
         if self.slot.cancels(event.response_id):
             return self._audio_after_cancel(event)
@@ -357,6 +460,7 @@ class Conversation:
         return []
 
     def _play(self, event: wire.AudioDelta, generation: int) -> PlayAudio:
+        self._greeted = self._greeted or event.response_id == self._greeting_id
         protected = self._protected and event.response_id == self._greeting_id
         self._note_unheard(event, generation, protected=protected)
         return PlayAudio(
@@ -414,6 +518,7 @@ class Conversation:
         )
         was_cut = self.slot.cuts and self.slot.cancels(event.response_id)
         if event.status == "completed" and was_cut:
+            self._cut_calls = event.function_calls
             self._interruption.completed()
             self.slot.forget_rest()
         if event.status == "failed":
@@ -421,6 +526,8 @@ class Conversation:
         elif fruitless and self.slot.accepts(event.response_id):
             self.counts.silent_responses += 1
         actions += self._slot(slot.Done(event.response_id, failed=fruitless), now)
+        if self._interruption.state is interruption.State.DISMISSED:
+            actions += self._make_cut_calls(now)
         return [*actions, *self._never_played()]
 
     def _finished(self, response_id: str, now: float) -> list[Action]:
@@ -440,6 +547,7 @@ class Conversation:
         if self._answer_due_at is None or now < self._answer_due_at or self.slot.busy:
             return []
         self._answer_due_at = None
+        self._owe()
         self._caller_is_heard = False  # or the end of his turn would have been told
         self.counts.answers_asked_for += 1
         return self._slot(slot.CreateWanted(Wanted(Purpose.ANSWER)), now)
@@ -459,6 +567,7 @@ class Conversation:
     def _speech_started(self, now: float) -> list[Action]:
         """The server stops the response under way by itself, unless the greeting is protected."""
         self._caller_is_heard = True
+        self._owed = False  # not while he speaks
         self._owe_answer(now)
         self.slot.hold(now + MAX_TURN_S)
         stopped = self._cancel(now) if self.slot.state is SlotState.GENERATING else []
@@ -467,6 +576,7 @@ class Conversation:
     def _speech_stopped(self, now: float) -> None:
         """What the caller said wants an answer, even if its commit is never told."""
         if self._caller_is_heard:
+            self._owe()
             self._answer_due_at = now + ANSWER_GRACE_S
         self._caller_is_heard = False
         self.slot.hold(now)
@@ -476,7 +586,7 @@ class Conversation:
     ) -> list[Action]:
         match event:
             case Interrupted(barge_in, generation):
-                self._generation = generation
+                self._generation, self._cut_calls = generation, ()
                 self._interruption.begin()
                 return self._cancel(now, barge_in)
             case CallerSpoke(generation):
@@ -489,6 +599,7 @@ class Conversation:
                 self._interruption.settle()
                 return [*actions, *self._truncates(())]
             case BargeInConfirmed(generation, heard):
+                self._cut_calls = ()
                 actions = self._overtaken(generation, now)
                 self._interruption.settle()
                 self._owe_answer(now)
@@ -496,11 +607,10 @@ class Conversation:
                 return [*actions, *self._truncates(heard)]
             case BargeInDismissed():
                 self._unheard.resumed(self._generation)
-                return self._truncates(()) + [
-                    action
-                    for wanted in self._interruption.dismiss()
-                    for action in self._slot(slot.CreateWanted(wanted), now)
-                ]
+                actions = self._truncates(())
+                for wanted in self._interruption.dismiss():
+                    actions += self._slot(slot.CreateWanted(wanted), now)
+                return [*actions, *self._make_cut_calls(now)]
 
     def _overtaken(self, generation: int, now: float) -> list[Action]:
         """A response that began while nobody was sure has not been played: it is outdated too."""
@@ -510,15 +620,24 @@ class Conversation:
         return self._cancel(now)
 
     def _cancel(self, now: float, barge_in: int | None = None) -> list[Action]:
-        if self._protected and self.slot.wants(Purpose.GREETING):
+        if self._protected and self._greets:
             return []
         actions = self._slot(slot.CancelWanted(barge_in), now)
         if any(isinstance(action, SendCancel) for action in actions):
             self._interruption.cut()
         return actions
 
+    def _owe(self) -> None:
+        """From now on the caller waits; what is under way began before, and is not what for."""
+        self._owed, self._behind = True, self.slot.under_way
+
     def _owe_answer(self, now: float) -> None:
-        """The caller spoke: unless his turn ends in the ordinary way he is answered by then."""
+        """The caller spoke: unless his turn ends in the ordinary way he is answered by then.
+
+        A session that is not live hears him later, and answers him then.
+        """
+        if not self.is_live:
+            return
         self._answer_due_at = now + (MAX_TURN_S if self._caller_is_heard else UNHEARD_GRACE_S)
 
     def _doubt_if_unheard(self, now: float) -> None:
@@ -542,10 +661,17 @@ class Conversation:
             self._fruitful.add(call.response_id)
         match self.tools.called(call, now):
             case ToolCalled() as run:
+                self._owe()
                 return [run]
             case ToolReturned() as refused:
                 return self._tell_result(refused)
         return []
+
+    def _make_cut_calls(self, now: float) -> list[Action]:
+        """Calls of a response that was complete before its cancel came: played on, it is as if
+        nobody had interrupted it."""
+        calls, self._cut_calls = self._cut_calls, ()
+        return [action for call in calls for action in self._tool_called(call, now)]
 
     def _tool_returned(self, result: ToolReturned) -> list[Action]:
         return self._tell_result(result) if self.tools.returned(result) else []

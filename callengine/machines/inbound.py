@@ -30,6 +30,7 @@ from callengine.messages import (
     StateChanged,
     StreamStarted,
 )
+from callengine.security.floods import MAX_BURST_MESSAGES, MAX_MESSAGES_PER_S, MessageRate
 from callengine.wire import twilio as wire
 from callengine.wire.fault import Fault
 
@@ -55,6 +56,9 @@ RECENT_FRAMES: Final = 64
 
 ALIVE_REPORT_S: Final = 1.0
 
+MAX_REASON_CHARS: Final = 120
+"""A WebSocket's close reason has at most 123 bytes; what a host's edge calls one may be longer."""
+
 
 class State(Enum):
     """The stream."""
@@ -64,23 +68,35 @@ class State(Enum):
     ENDED = auto()
 
 
+@dataclass(frozen=True, slots=True)
+class StartRefused:
+    """A start came, of whom we have not invited."""
+
+    why: str
+
+
 TRANSITIONS: Final = {
     (State.WAITING, wire.Start): State.STREAMING,
     (State.WAITING, StreamStarted): State.STREAMING,
+    (State.WAITING, StartRefused): State.ENDED,
     (State.WAITING, wire.Stop): State.ENDED,
     (State.WAITING, CarrierClosed): State.ENDED,
     (State.WAITING, DeadlineReached): State.ENDED,
     (State.STREAMING, wire.Stop): State.ENDED,
     (State.STREAMING, wire.Start): State.ENDED,
+    (State.STREAMING, StartRefused): State.ENDED,
     (State.STREAMING, CarrierClosed): State.ENDED,
     (State.STREAMING, wire.Malformed): State.ENDED,
 }
 """A second `start` ends the call: ids must never mix. Of malformed messages only an oversized one
-ends it; the others are counted and cost nothing else. Once ended, nothing matters.
+ends it; the others are counted and cost nothing else. Once ended, nothing matters. Outside of the
+table, one message too many of any kind ends it too, and a start of audio that is not mu-law.
 
 `StreamStarted` is what one that died had told: its successor goes on with the stream."""
 
-Event: TypeAlias = wire.Inbound | StreamStarted | CarrierClosed | ResetRequest | DeadlineReached
+Event: TypeAlias = (
+    wire.Inbound | StartRefused | StreamStarted | CarrierClosed | ResetRequest | DeadlineReached
+)
 
 Action: TypeAlias = (
     StreamStarted
@@ -128,6 +144,7 @@ class Inbound:
         self._deadline: float | None = now + START_DEADLINE_S
         self._version = 0
         self._reported_at = float("-inf")
+        self._rate = MessageRate(now)
 
     def next_deadline(self) -> float | None:
         """When the start is overdue, or silence has to be made up."""
@@ -137,6 +154,9 @@ class Inbound:
         """Take one event; returns what is to be done, in this order."""
         if self.state is State.ENDED:
             return _refused(event)
+        if isinstance(event, wire.Inbound) and not self._rate.allows(now):
+            told = f"over {MAX_MESSAGES_PER_S} messages a second, after {MAX_BURST_MESSAGES}"
+            return self._give_up(EndCause.FLOODED, told)
         match event:
             case wire.Media():
                 return self._media(event, now)
@@ -147,12 +167,16 @@ class Inbound:
                 return self._if_streaming(DtmfPressed(digit))
             case wire.Start():
                 return self._start(event, now)
+            case StartRefused(why):
+                return self._end(event, EndCause.TICKET_REFUSED, why)
             case StreamStarted():
                 return self._resume(event, now)
             case wire.Stop():
                 return self._end(event, EndCause.CALLER_HUNG_UP, "")
             case CarrierClosed(code, reason):
-                told = f"the carrier's socket closed with {code} {reason}".rstrip()
+                told = (
+                    f"the carrier's socket closed with {code} {reason[:MAX_REASON_CHARS]}".rstrip()
+                )
                 return self._end(event, EndCause.CARRIER_LOST, told)
             case wire.Malformed():
                 return self._malformed(event)
@@ -171,6 +195,10 @@ class Inbound:
 
     def _end(self, event: Event, cause: EndCause, detail: str) -> list[Action]:
         self._enter(event)
+        return self._give_up(cause, detail)
+
+    def _give_up(self, cause: EndCause, detail: str) -> list[Action]:
+        self.state = State.ENDED
         self._deadline = None
         return [CallEnding(cause, detail)]
 
@@ -179,11 +207,11 @@ class Inbound:
             return self._end(event, EndCause.SECOND_START, "a second start on the same socket")
         got = event.media_format
         if (got.encoding, got.sample_rate_hz, got.channels) != ("audio/x-mulaw", 8000, 1):
-            self.state = State.ENDED
-            self._deadline = None
             told = f"{got.encoding} {got.sample_rate_hz} Hz {got.channels} channels"
-            return [CallEnding(EndCause.UNSUPPORTED_MEDIA, f"the stream is {told}, not mu-law")]
-        started = StreamStarted(event.stream_sid, event.call_sid, event.custom_parameters)
+            return self._give_up(EndCause.UNSUPPORTED_MEDIA, f"the stream is {told}, not mu-law")
+        started = StreamStarted(
+            event.stream_sid, event.call_sid, event.custom_parameters, event.account_sid
+        )
         return [started, *self._stream(event, event.stream_sid, now)]
 
     def _resume(self, event: StreamStarted, now: float) -> list[Action]:
@@ -323,10 +351,8 @@ class Inbound:
             return [ResetRefused(owner, reason, Refusal.VERSION_MOVED)]
         if reason is not ResetReason.CARRIER_SILENT:
             return [ResetRefused(owner, reason, Refusal.NOT_STUCK)]
-        self.state = State.ENDED
-        self._deadline = None
-        silent = CallEnding(EndCause.CARRIER_SILENT, "the carrier's socket is open but dead")
-        return [ResetGranted(owner, reason), silent]
+        silent = self._give_up(EndCause.CARRIER_SILENT, "the carrier's socket is open but dead")
+        return [ResetGranted(owner, reason), *silent]
 
 
 def _refused(event: Event) -> list[Action]:

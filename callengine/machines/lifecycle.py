@@ -12,7 +12,14 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final, TypeAlias
 
-from callengine.messages import ActorCrashed, CallEnding, DeadlineReached, Drained, EndCause
+from callengine.messages import (
+    ActorCrashed,
+    CallEnding,
+    DeadlineReached,
+    Drained,
+    EndCause,
+    Transferred,
+)
 
 
 class State(Enum):
@@ -20,6 +27,7 @@ class State(Enum):
 
     SERVING = auto()
     DRAINING = auto()  # there is no going on; what is queued is being heard, and the farewell
+    HANDING_OVER = auto()  # the carrier is asked to take the call over
     REPORTING = auto()  # sockets are closed; the actors tell what they counted
     OVER = auto()
 
@@ -37,8 +45,13 @@ class MediaReported:
 TRANSITIONS: Final = {
     (State.SERVING, CallEnding): State.REPORTING,
     (State.DRAINING, CallEnding): State.REPORTING,
-    (State.DRAINING, Drained): State.REPORTING,
-    (State.DRAINING, DeadlineReached): State.REPORTING,
+    (State.DRAINING, Drained): State.HANDING_OVER,
+    (State.DRAINING, DeadlineReached): State.HANDING_OVER,
+    (State.HANDING_OVER, Transferred): State.REPORTING,
+    (State.HANDING_OVER, DeadlineReached): State.REPORTING,
+    (State.HANDING_OVER, CallEnding): State.REPORTING,
+    (State.HANDING_OVER, ActorCrashed): State.REPORTING,
+    (State.SERVING, DeadlineReached): State.DRAINING,
     (State.SERVING, ActorCrashed): State.REPORTING,
     (State.DRAINING, ActorCrashed): State.REPORTING,
     (State.REPORTING, MediaReported): State.REPORTING,
@@ -46,9 +59,11 @@ TRANSITIONS: Final = {
     (State.REPORTING, DeadlineReached): State.OVER,
 }
 """While serving, an end that leaves the caller on the line goes to `DRAINING` instead; while
-draining, only one that takes the caller away counts. `REMEDIES` tells which crashes end nothing."""
+draining, only one that takes the caller away counts. `REMEDIES` tells which crashes end nothing.
+Where there is nobody to hand over to, reporting follows upon draining at once. The deadline of
+`SERVING` is the longest a call may take."""
 
-DEADLINE_S: Final = {State.DRAINING: 20.0, State.REPORTING: 4.0}
+DEADLINE_S: Final = {State.DRAINING: 20.0, State.HANDING_OVER: 4.0, State.REPORTING: 4.0}
 
 HOST_REPORT_S: Final = 1.0
 """The actor that runs the host's code is waited for no longer: a tool may be running in it."""
@@ -98,6 +113,11 @@ class Drain:
 
 
 @dataclass(frozen=True, slots=True)
+class HandOver:
+    """Ask the carrier to take the call over."""
+
+
+@dataclass(frozen=True, slots=True)
 class CloseSockets:
     """Close both sockets."""
 
@@ -132,19 +152,23 @@ REMEDIES: Final = {
 }
 """What is done about the crash of an actor. A crash that is not listed ends the call at once."""
 
-Event: TypeAlias = CallEnding | Drained | ActorCrashed | MediaReported | Reported | DeadlineReached
-Action: TypeAlias = Restart | Drain | CloseSockets | CollectReports | Conclude
+Event: TypeAlias = (
+    CallEnding | Drained | Transferred | ActorCrashed | MediaReported | Reported | DeadlineReached
+)
+Action: TypeAlias = Restart | Drain | HandOver | CloseSockets | CollectReports | Conclude
 
 
 class Lifecycle:
     """One call from admission to summary."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, ends_at: float | None = None) -> None:
         self.state = State.SERVING
+        self.hands_over = False
+        """There is somebody to hand the call over to when it cannot go on."""
         self.cause: EndCause | None = None
         self.detail = ""
         self.restarts = 0
-        self._deadline: float | None = None
+        self._deadline = ends_at
 
     @property
     def close_code(self) -> int:
@@ -152,7 +176,7 @@ class Lifecycle:
         return CLOSE_CODES.get(self.cause or EndCause.CRASHED, 1000)
 
     def next_deadline(self) -> float | None:
-        """When draining or reporting has taken long enough."""
+        """When the call, or its end, has taken long enough."""
         return self._deadline
 
     def handle(self, event: Event, now: float) -> list[Action]:
@@ -163,6 +187,8 @@ class Lifecycle:
             return []
         if isinstance(event, MediaReported):
             return self._wait_for_host()
+        if isinstance(event, DeadlineReached) and self.state is State.SERVING:
+            event = CallEnding(EndCause.CALL_TOO_LONG, "the longest a call may take")
         if isinstance(event, CallEnding) and event.cause in CALLER_STAYS:
             return self._drain(event, now)
         if isinstance(event, ActorCrashed) and self._is_curable(event):
@@ -170,6 +196,10 @@ class Lifecycle:
         if self.cause is None and isinstance(event, CallEnding | ActorCrashed):
             self._blame(event)
         self._enter(TRANSITIONS[self.state, type(event)], now)
+        if self.state is State.HANDING_OVER:
+            if self.hands_over:
+                return [HandOver()]
+            self._enter(State.REPORTING, now)
         if self.state is State.OVER:
             return [Conclude()]
         return [CloseSockets(self.close_code, str(self.cause)), CollectReports()]
@@ -201,7 +231,7 @@ class Lifecycle:
         return actions
 
     def _drain(self, event: CallEnding | ActorCrashed, now: float) -> list[Action]:
-        if self.state is State.DRAINING:
+        if self.state is not State.SERVING:
             return []
         self._blame(event)
         self._enter(State.DRAINING, now)

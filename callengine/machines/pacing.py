@@ -12,6 +12,8 @@ carrier still holds counts towards the lead in any case.
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left
 from enum import Enum, auto
 from typing import Final
 
@@ -22,6 +24,15 @@ LATE_S: Final = FRAME_S
 
 RESET_S: Final = 0.200
 """Later than this it is no hiccup: the schedule is given up and counted as reset."""
+
+LATENESS_BUCKETS_MS: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 200.0, math.inf)
+"""How late frames leave is kept as a histogram with these upper bounds, each belonging to its
+bucket."""
+
+
+def lateness_bucket_ms(lateness_ms: float) -> float:
+    """The bound of the bucket that a frame falls into."""
+    return LATENESS_BUCKETS_MS[bisect_left(LATENESS_BUCKETS_MS, lateness_ms)]
 
 
 class Punctuality(Enum):

@@ -179,6 +179,21 @@ class Playout:
         return self._tracks[0] if self._tracks else None
 
     @property
+    def dry(self) -> bool:
+        """The caller is in the middle of a response, and has heard all that came of it."""
+        return bool(self._tracks) and not self._sent and self._sending() is None
+
+    @property
+    def may_be_cut(self) -> bool:
+        """There is something to be heard that is not protected."""
+        return any(not track.protected for track in self._tracks)
+
+    @property
+    def response_ids(self) -> frozenset[str]:
+        """The responses of which something is to be heard, or was cut and may be resumed."""
+        return frozenset(track.response_id for track in (*self._tracks, *self._limbo))
+
+    @property
     def frame_ready(self) -> bool:
         """There is a frame to send."""
         return self._sending() is not None
@@ -218,20 +233,27 @@ class Playout:
     # ---- audio
 
     def queue(
-        self, response_id: str, item_id: str, content_index: int, audio: bytes, *, protected: bool
+        self,
+        response_id: str,
+        item_id: str,
+        content_index: int,
+        audio: bytes,
+        *,
+        protected: bool,
+        first: bool = False,
     ) -> None:
-        """Take audio of the current generation."""
+        """Take audio of the current generation; `first` is heard before what is there."""
         self.counts.received_bytes += len(audio)
         if not self._has_room(response_id, item_id, content_index, len(audio)):
             self.counts.overflow_bytes += len(audio)
             return
         track = self._tracks[-1] if self._tracks else None
-        if track is None or track.response_id != response_id:
-            if track is not None:
+        if first or track is None or track.response_id != response_id:
+            if track is not None and not first:
                 track.complete = True  # the model has one response at a time
             self._ordinal += 1
             track = Track(response_id, self._ordinal, self.generation, protected)
-            self._tracks.append(track)
+            (self._tracks.appendleft if first else self._tracks.append)(track)
         track.append(item_id, content_index, audio)
 
     def queue_outdated(
@@ -401,6 +423,12 @@ class Playout:
             over.append(self._tracks.popleft())
         return over
 
+    @property
+    def hearing(self) -> tuple[HeardItem, ...]:
+        """What was heard so far of each item of the responses that were not heard to their end."""
+        tracks = (*self._tracks, *self._limbo)
+        return tuple(item for track in tracks for item in track.heard_items())
+
     def drop_waiting(self) -> bool:
         """Drop what waits behind the response the caller hears, and may be interrupted.
 
@@ -418,7 +446,9 @@ class Playout:
     def flush(self, now: float) -> tuple[HeardItem, ...]:
         """Interrupt: drop everything not heard into limbo, under a new generation.
 
-        Returns how much was heard of each item of the responses that were not heard to their end.
+        What is protected waits where it is, and is sent again if the carrier had it already.
+        Returns how much was heard of each item of the other responses that were not heard to their
+        end.
         """
         self.settle(now)
         self._split_playing_frame(now)
@@ -427,11 +457,11 @@ class Playout:
         for frame in reversed(self._sent):
             frame.track.queued[:0] = frame.audio
         self.counts.returned_bytes += sum(len(frame.audio) for frame in self._sent)
-        self.counts.flushed_bytes += self.queued_bytes
         self._sent.clear()
         self._plays_until = now
-        self._limbo = list(self._tracks)
-        self._tracks.clear()
+        self._limbo = [track for track in self._tracks if not track.protected]
+        self._tracks = deque(track for track in self._tracks if track.protected)
+        self.counts.flushed_bytes += sum(len(track.queued) for track in self._limbo)
         return tuple(item for track in self._limbo for item in track.heard_items())
 
     def _split_playing_frame(self, now: float) -> None:

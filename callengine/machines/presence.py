@@ -49,13 +49,13 @@ Answer: TypeAlias = ResetGranted | ResetRefused | CallEnding
 
 
 class Presence:
-    """One session's model."""
+    """One session's model. Versions go on from those of the session before."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, version: int = 0) -> None:
         self.state = State.PRESENT
         self.probes_sent = 0
         self._ask_at: float | None = None
-        self.version = 0
+        self.version = version
         self._reported_at = float("-inf")
 
     def next_deadline(self) -> float | None:

@@ -130,13 +130,13 @@ class _Overtaken:
 
 
 class ResponseSlot:
-    """The sole owner of the model's response."""
+    """The sole owner of the model's response. Versions go on from those of the session before."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, version: int = 0) -> None:
         self.state = State.IDLE
         self.counts = ResponseCounts()
         self.cancelled: deque[Cancel] = deque(maxlen=500)
-        self.version = 0
+        self.version = version
         self._response_id: str | None = None
         self._audible = False
         self._never_wanted = False
@@ -168,6 +168,11 @@ class ResponseSlot:
         """A response for this purpose is waiting, asked for, or under way."""
         asked = () if self._asked is None else (self._asked,)
         return any(wanted.purpose is purpose for wanted in (*asked, *self._wanted))
+
+    @property
+    def under_way(self) -> str | None:
+        """The response that is being generated, and wanted."""
+        return self._response_id if self.state is State.GENERATING else None
 
     def accepts(self, response_id: str) -> bool:
         """Audio of this response counts."""

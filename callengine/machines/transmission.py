@@ -6,16 +6,18 @@ Silence comes first: an interruption clears the carrier before anybody else hear
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass
+from collections import Counter, deque
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, TypeAlias
 
 from callengine.audio.g711 import FRAME_BYTES
 from callengine.machines.barge_in import BargeIn, Evidence, Floor, State, Verdict
-from callengine.machines.pacing import Grid, Punctuality
+from callengine.machines.dead_air import DeadAir
+from callengine.machines.pacing import Grid, Punctuality, lateness_bucket_ms
 from callengine.machines.playout import Playout
 from callengine.messages import (
+    AnswerOwed,
     AudioComplete,
     BargeInConfirmed,
     BargeInDismissed,
@@ -26,6 +28,7 @@ from callengine.messages import (
     HeardItem,
     Interrupted,
     MarkEchoed,
+    ModelHeardSpeech,
     OnsetDebounced,
     Owner,
     PlayAudio,
@@ -54,7 +57,8 @@ LAST_ECHO_S: Final = 0.5
 longer that mark is waited for."""
 
 FAREWELL: Final = "farewell"
-"""The response id of audio that did not come from the model."""
+FALLBACK: Final = "fallback-{}"
+"""The response ids of audio that did not come from the model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,7 @@ Event: TypeAlias = (
     StreamStarted
     | PlayAudio
     | AudioComplete
+    | AnswerOwed
     | Evidence
     | OnsetDebounced
     | MarkEchoed
@@ -137,19 +142,25 @@ class Onset:
 
 @dataclass(slots=True)
 class TransmissionCounts:
-    """What the summary says about the outbound side."""
+    """What the summary says about the outbound side.
+
+    `lateness` counts all frames by the upper bound, in ms, of how late they left.
+    """
 
     first_chunk_bytes: int = 0
     frames: int = 0
     late_frames: int = 0
     schedule_resets: int = 0
     max_lateness_ms: float = 0.0
+    lateness: Counter[float] = field(default_factory=Counter)
     clears: int = 0
     barge_in_events: int = 0
     barge_ins_guarded: int = 0
     false_triggers: int = 0
     onsets_debounced: int = 0
     stuck_recoveries: int = 0
+    fallbacks: int = 0
+    dead_air_s: float = 0.0
 
 
 class Transmission:
@@ -159,7 +170,13 @@ class Transmission:
     """
 
     def __init__(
-        self, *, lead_s: float, mark_every_frames: int, false_trigger_s: float, generation: int = 0
+        self,
+        *,
+        lead_s: float,
+        mark_every_frames: int,
+        false_trigger_s: float,
+        fallback_after_s: float = 2.5,
+        generation: int = 0,
     ) -> None:
         self.counts = TransmissionCounts()
         self.ledger: deque[Onset] = deque(maxlen=MAX_LEDGER)
@@ -170,6 +187,8 @@ class Transmission:
         self._wanted_from = generation
         self._grid = Grid(lead_s)
         self._barge_in = BargeIn(false_trigger_s)
+        self._dead_air = DeadAir(fallback_after_s)
+        self._not_owed: frozenset[str | None] = frozenset()  # responses that are no answer
         self.own_audio_bytes = 0
         self._streaming = False
         self._draining = False
@@ -187,6 +206,7 @@ class Transmission:
         actions: list[Action] = self._settle(now)
         was_ready = self._ready
         actions += self._take(event, now)
+        self._break_silence(now)
         if self._ready and not was_ready:
             self._grid.open(now)
         actions += self._send_due(now)
@@ -195,13 +215,19 @@ class Transmission:
 
     def next_deadline(self) -> float | None:
         """When something is due next."""
-        due = [self._barge_in.next_deadline(), self.playout.heard_at, self._drained_by]
+        due = [
+            self._barge_in.next_deadline(),
+            self._dead_air.next_deadline(),
+            self.playout.heard_at,
+            self._drained_by,
+        ]
         if self._ready:
             due.append(self._grid.due_at)
         return min((at for at in due if at is not None), default=None)
 
-    def close(self) -> None:
+    def close(self, now: float) -> None:
         """The socket is closed: nothing is sent any more, and what still comes is only counted."""
+        self.playout.settle(now)
         self._streaming = False
 
     @property
@@ -214,7 +240,9 @@ class Transmission:
     def _take(self, event: Event, now: float) -> list[Action]:
         match event:
             case PlayAudio():
-                self._queue(event)
+                self._queue(event, now)
+            case AnswerOwed():
+                self._owe(event)
             case AudioComplete():
                 self.playout.complete(event.response_id)
                 return self._settle(now)
@@ -248,7 +276,7 @@ class Transmission:
 
     # ---- audio
 
-    def _queue(self, event: PlayAudio) -> None:
+    def _queue(self, event: PlayAudio, now: float) -> None:
         if not event.audio:
             return
         outdated = event.generation != self.playout.generation and not event.protected
@@ -261,6 +289,7 @@ class Transmission:
                 wanted=event.generation >= self._wanted_from and not self._draining,
             )
             return
+        self._settle_by(event.response_id, now)
         self.playout.queue(
             event.response_id,
             event.item_id,
@@ -288,6 +317,7 @@ class Transmission:
         counts.frames += 1
         lateness_ms = (now - self._grid.due_at) * 1000
         counts.max_lateness_ms = max(counts.max_lateness_ms, lateness_ms)
+        counts.lateness[lateness_bucket_ms(lateness_ms)] += 1
         punctuality = self._grid.sent(now)
         counts.late_frames += punctuality is Punctuality.LATE
         counts.schedule_resets += punctuality is Punctuality.RESET
@@ -309,13 +339,45 @@ class Transmission:
 
     def _drain(self, farewell: bytes, now: float) -> list[Action]:
         self._draining, self._drained_by = True, None
+        self._dead_air.settle(now)
         self.playout.discard_limbo()  # resumed, it would cut the farewell in two
         self.playout.complete_all()
-        self.own_audio_bytes += len(farewell)
         if farewell:
-            self.playout.queue(FAREWELL, FAREWELL, 0, farewell, protected=True)
-            self.playout.complete(FAREWELL)
+            self._say(FAREWELL, farewell, protected=True)
         return self._settle(now)
+
+    def _owe(self, event: AnswerOwed) -> None:
+        if self._draining:
+            return
+        if not self._dead_air.owed:
+            self._not_owed = self.playout.response_ids | {event.behind}
+        self._dead_air.owe(event.fallback, event.since)
+
+    def _settle_by(self, response_id: str, now: float) -> None:
+        """It is what the caller waits for, unless he was not waiting when it began."""
+        if response_id not in self._not_owed:
+            self._dead_air.settle(now)
+
+    def _break_silence(self, now: float) -> None:
+        """Say something ourselves, if the model has been silent for too long."""
+        speaking, dry = self.playout.speaking, self.playout.dry
+        audible = speaking is not None and not dry
+        if speaking is not None and audible:  # it may have come while nobody was sure
+            self._settle_by(speaking.response_id, now)
+        fallback = self._dead_air.listen(now, audible=audible, mid_sentence=dry)
+        self.counts.dead_air_s = round(self._dead_air.longest_s, 3)
+        if fallback is not None:
+            self.counts.fallbacks += 1
+            protected = speaking is not None and speaking.protected
+            self._say(FALLBACK.format(self.counts.fallbacks), fallback, protected=protected)
+
+    def _say(self, name: str, audio: bytes, *, protected: bool) -> None:
+        """Behind what is to be heard, but before the rest of what the model cannot go on with."""
+        self.own_audio_bytes += len(audio)
+        self._not_owed |= {name}
+        first = self.playout.dry
+        self.playout.queue(name, name, 0, audio, protected=protected, first=first)
+        self.playout.complete(name)
 
     # ---- barge-in
 
@@ -328,6 +390,8 @@ class Transmission:
         return Floor.PROTECTED if speaking.protected or self._draining else Floor.TAKEN
 
     def _weigh(self, evidence: Evidence, now: float) -> list[Action]:
+        if isinstance(evidence, ModelHeardSpeech):
+            self._dead_air.settle(now)  # who speaks waits for nothing
         match self._barge_in.handle(evidence, self._floor(), now):
             case Verdict.INTERRUPT:
                 return self._interrupt(evidence, now)
@@ -406,7 +470,7 @@ class Transmission:
 
     def _confirm(self, now: float) -> list[Action]:
         onset = self._close(Outcome.ACTED, now)
-        if self.playout.speaking is not None:
+        if self.playout.may_be_cut:
             self.playout.flush(now)  # it came while nobody was sure, and was not played
         self.playout.discard_limbo()
         self._wanted_from = self.playout.generation

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from callengine.audio.g711 import BYTES_PER_MS
+from callengine.messages import ItemHeard
 
 if TYPE_CHECKING:
     from callengine.messages import HeardItem
@@ -55,6 +56,7 @@ class Unheard:
     def __init__(self) -> None:
         self._items: dict[ItemKey, _Item] = {}
         self._settled: dict[ItemKey, None] = {}
+        self._told: list[ItemHeard] = []
 
     def received(
         self, key: ItemKey, response_id: str, size_bytes: int, generation: int, *, protected: bool
@@ -90,6 +92,7 @@ class Unheard:
         truncates = []
         for key in over:
             item = self._items.pop(key)
+            self._tell(key, item, (item.received_bytes - item.dropped_bytes) // BYTES_PER_MS)
             if item.dropped_bytes:
                 played_bytes = item.received_bytes - item.dropped_bytes
                 truncates.append(SendTruncate(*key, played_bytes // BYTES_PER_MS))
@@ -122,10 +125,27 @@ class Unheard:
             item = self._items.pop(key)
             received_ms = item.received_bytes // BYTES_PER_MS
             end_ms = min(heard_ms.get(key, 0), received_ms)
+            self._tell(key, item, end_ms)
             if end_ms < received_ms or not item.complete:
                 truncates.append(SendTruncate(*key, end_ms))
             self._settle(key)
         return truncates
+
+    def take_told(self) -> list[ItemHeard]:
+        """The items whose fate is known since last asked."""
+        told, self._told = self._told, []
+        return told
+
+    def left(self) -> list[ItemHeard]:
+        """The items whose fate is not known; what was heard of them is told as 0."""
+        return [
+            ItemHeard(key.item_id, 0, item.received_bytes // BYTES_PER_MS)
+            for key, item in self._items.items()
+        ]
+
+    def _tell(self, key: ItemKey, item: _Item, heard_ms: int) -> None:
+        audio_ms = item.received_bytes // BYTES_PER_MS
+        self._told.append(ItemHeard(key.item_id, heard_ms, audio_ms))
 
     def _settle(self, key: ItemKey) -> None:
         self._settled[key] = None

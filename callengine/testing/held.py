@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Final
 
 import pykka
 
+from callengine.agent import Agent
 from callengine.audio.g711 import FRAME_BYTES, SAMPLE_RATE_HZ, SILENCE_BYTE
-from callengine.machines.transmission import FAREWELL, Outcome
+from callengine.machines.transmission import FALLBACK, FAREWELL, Outcome
 from callengine.testing.caller.caller import SimulatedCaller
 from callengine.testing.realtime.script import Reply, Speech
 from callengine.testing.realtime.server import SimulatedRealtime
 
 if TYPE_CHECKING:
-    from callengine.agent import Agent
     from callengine.summary import BargeInEntry, CallSummary
     from callengine.testing.caller.record import CallRecord, ReceivedFrame
     from callengine.testing.realtime.record import Record, ResponseRecord
@@ -70,8 +70,10 @@ class UnknownAudio(AssertionError):  # noqa: N818 - named for what was heard
 class Held:
     """A call that is over.
 
-    `latency_s` is the longest time a message took on either line, `jitter_s` how much shorter
-    another may have been under way.
+    `model` is the record of its first session, `later_models` are those of the sessions that took
+    the place of one that was lost. `latency_s` is the longest time a message took on either line,
+    `jitter_s` how much shorter another may have been under way, `frozen_s` how long the engine was
+    kept from doing anything.
     """
 
     summary: CallSummary
@@ -83,12 +85,39 @@ class Held:
     lead_s: float = 0.1
     leftovers: tuple[str, ...] = ()
     """What went on although the call was over."""
+    later_models: tuple[Record, ...] = ()
+    fallback_after_s: float = 2.5
+    frozen_s: float = 0.0
+
+    @property
+    def models(self) -> tuple[Record, ...]:
+        """The records of all sessions, in order."""
+        return (self.model, *self.later_models)
+
+    @functools.cached_property
+    def responses(self) -> list[ResponseRecord]:
+        """Those of all sessions, in order."""
+        return [response for model in self.models for response in model.responses]
+
+    def model_of(self, response_id: str) -> Record:
+        """The session of a response. Raises `KeyError`."""
+        for model in self.models:
+            if any(response.id == response_id for response in model.responses):
+                return model
+        raise KeyError(response_id)
+
+    @functools.cached_property
+    def own_audio(self) -> dict[str, bytes]:
+        """What did not come from the model, by what stands for a response id: the farewell, and
+        the fallback as often as it was played."""
+        played = range(1, self.summary.fallbacks + 1)
+        own = {FALLBACK.format(n): self.agent.fallback_audio() for n in played}
+        return own | {FAREWELL: self.agent.farewell_audio()}
 
     @functools.cached_property
     def audio(self) -> dict[str, bytes]:
-        """Response id -> all its audio that was sent; the farewell is one of our own."""
-        sent = {response.id: response.audio for response in self.model.responses}
-        return sent | ({FAREWELL: self.agent.farewell} if self.agent.farewell else {})
+        """Response id -> all its audio that was sent."""
+        return {response.id: response.audio for response in self.responses} | self.own_audio
 
     @property
     def greeting_is_protected(self) -> bool:
@@ -100,20 +129,56 @@ class Held:
         """All frames, each found in the response it is of."""
         frames: list[Frame] = []
         last: Frame | None = None
+        begun: dict[str, int] = {}
         for received in self.caller.frames:
-            last = self._placed(received, last)
+            last = self._placed(received, last, begun)
+            begun[last.response_id] = last.clears
             frames.append(last)
         return frames
 
-    def _placed(self, received: ReceivedFrame, last: Frame | None) -> Frame:
-        """Where it belongs: behind the one before it, if it could; a tail may be one byte."""
+    def _placed(self, received: ReceivedFrame, last: Frame | None, begun: dict[str, int]) -> Frame:
+        """Where it belongs: behind the one before it, if it could; a tail may be one byte.
+
+        Fallbacks are alike: it is of the latest, or of the next if it begins anew. `begun` tells
+        how many clears had come before the newest frame of each response.
+        """
         audio = received.payload.rstrip(SILENCE_BYTE)
         if last is not None and self.audio[last.response_id].startswith(audio, last.end):
-            return Frame(received.at, received.clears, last.response_id, last.end, len(audio))
-        for response_id, sent in self.audio.items():
-            if (offset := sent.find(audio)) >= 0:
-                return Frame(received.at, received.clears, response_id, offset, len(audio))
-        raise UnknownAudio(f"at {received.at:.3f} the caller got a frame that is no response's")
+            return self._frame(received, last.response_id, last.end)
+        found = [(name, sent.find(audio)) for name, sent in self.audio.items()]
+        found = [(name, offset) for name, offset in found if offset >= 0]
+        if not found:
+            raise UnknownAudio(f"at {received.at:.3f} the caller got a frame that is no response's")
+        fresh = [each for each in found if each[1] == 0 and each[0] not in begun]
+        heard = [each for each in found if each[0] in begun]
+        if heard and (not fresh or self._is_resumed(heard[-1][0], begun, received.clears)):
+            fresh = heard[-1:]
+        return self._frame(received, *(fresh or found)[0])
+
+    def _frame(self, received: ReceivedFrame, response_id: str, offset: int) -> Frame:
+        """Silence at its end is padding, unless the response has it there."""
+        whole = self.audio[response_id].startswith(received.payload, offset)
+        audio = received.payload if whole else received.payload.rstrip(SILENCE_BYTE)
+        return Frame(received.at, received.clears, response_id, offset, len(audio))
+
+    def _is_resumed(self, response_id: str, begun: dict[str, int], clears: int) -> bool:
+        """It was cut by the last clear, in error."""
+        cut = self.interruptions[begun[response_id] : clears]
+        return any((e.response_id, e.outcome) == (response_id, Outcome.RESUMED) for e in cut)
+
+    @functools.cached_property
+    def first_frame_at(self) -> dict[str, float]:
+        """Response id -> when its first frame arrived at the carrier."""
+        return {frame.response_id: frame.at for frame in reversed(self.frames)}
+
+    @functools.cached_property
+    def fallbacks_at(self) -> list[float]:
+        """When the fallbacks began, in order."""
+        return sorted(
+            at
+            for name, at in self.first_frame_at.items()
+            if name in self.own_audio.keys() - {FAREWELL}
+        )
 
     @functools.cached_property
     def heard_frames(self) -> list[Frame]:
@@ -141,11 +206,12 @@ class Held:
         return heard
 
     def heard_bytes(self, response_id: str, begin: int, end: int) -> int:
-        """How much was heard of the audio of a response between two positions."""
-        return sum(
-            max(min(stretch.stop, end) - max(stretch.start, begin), 0)
-            for stretch in self.heard[response_id]
-        )
+        """How much was heard of the audio of a response between two positions, once or twice."""
+        heard, known_to = 0, begin
+        for stretch in sorted(self.heard[response_id], key=lambda each: each.start):
+            heard += max(min(stretch.stop, end) - max(stretch.start, known_to), 0)
+            known_to = max(known_to, stretch.stop)
+        return heard
 
     def was_heard(self, response: ResponseRecord) -> bool:
         """From its first sample to its last, each once."""
@@ -188,10 +254,11 @@ class Held:
     def uninterrupted(self) -> list[ResponseRecord]:
         """The responses that were spoken, that nobody cancelled and no barge-in touched."""
         began = {frame.response_id for frame in self.frames}
-        began -= {cancel.response_id or "" for cancel in self.model.cancels}
+        for model in self.models:
+            began -= {cancel.response_id or "" for cancel in model.cancels}
         return [
             r
-            for r in self.model.responses
+            for r in self.responses
             if r.id in began and r.status != "cancelled" and not self._is_cut(r)
         ]
 
@@ -202,7 +269,7 @@ class Held:
 
     def _is_cut(self, response: ResponseRecord) -> bool:
         """A clear came after it was made and before the next one was to be heard."""
-        later = [r.id for r in self.model.responses if r.number > response.number]
+        later = [r.id for r in self.responses[self.responses.index(response) + 1 :]]
         begun = [self._begun_after[each] for each in later if each in self._begun_after]
         cuts = zip(self.interruptions, self.caller.clears, strict=False)
         for number, (entry, clear) in enumerate(cuts, 1):
@@ -221,19 +288,23 @@ def _append(stretches: list[range], more: range) -> None:
 
 def hold(simulation: Simulation) -> Held:
     """Hold a simulated call to its end."""
-    caller, model = simulation.caller, simulation.model
+    caller, agent = simulation.caller, simulation.agent
     assert isinstance(caller, SimulatedCaller)
-    assert isinstance(model, SimulatedRealtime)
+    assert isinstance(agent, Agent), "the laws are about an agent that is known"
     summary = simulation.run()
+    first, *later = [m.record for m in simulation.models if isinstance(m, SimulatedRealtime)]
     return Held(
         summary,
         caller.record,
-        model.record,
+        first,
         simulation.longest_way_s,
         simulation.jitter_s,
-        simulation.agent,
+        agent,
         simulation.settings.lead_ms / 1000,
         _leftovers(simulation),
+        tuple(later),
+        simulation.settings.fallback_after_ms / 1000,
+        sum(hiccup.for_s for hiccup in simulation.hiccups),
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
@@ -144,7 +144,8 @@ def hold_call(
         model = cast("SimulatedRealtime", server.peers[0]).record
     else:
         settings.require_key()
-        caller, summary = _call(seconds, seed, settings, on_progress)
+        unsigned = replace(settings, validate_signatures=False)  # the caller is this process
+        caller, summary = _call(seconds, seed, unsigned, on_progress)
         model = None
     return LocalCall(caller, model, summary, before, Resources.back_to(before))
 

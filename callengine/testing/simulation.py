@@ -19,6 +19,7 @@ from callengine.logs import CallLog
 from callengine.messages import (
     EndCause,
     ModelAlive,
+    ModelClosed,
     ModelConnected,
     ModelMessage,
 )
@@ -28,6 +29,10 @@ from callengine.testing.peer import Close, Outgoing, Peer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from callengine.actors.realtime_bridge import FromModel
+    from callengine.agent import AgentChoice
+    from callengine.messages import StreamStarted
+    from callengine.records import Record
     from callengine.summary import CallSummary
 
 MAX_CALL_S = 3600.0
@@ -149,15 +154,25 @@ class _CarrierLink:
 
 @dataclass
 class _ModelLink:
-    """The engine's way to the simulated model."""
+    """The engine's way to the simulated model, and to those that take its place."""
 
     line: Line
     stepper: Stepper
+    next_line: Callable[[], Line | None]
     closed: bool = False
+    opened: bool = False
 
-    def connect(self, tell_bridge: Callable[[object], None], flow: Callable[[], None]) -> None:  # noqa: ARG002
+    def connect(self, tell_bridge: Callable[[FromModel], None], flow: Callable[[], None]) -> None:  # noqa: ARG002
         if self.closed:
             return
+        if self.opened:
+            self.line.close(1000, "")
+            line = self.next_line()
+            if line is None:
+                tell_bridge(ModelClosed(EndCause.MODEL_UNREACHABLE, "there is no other model"))
+                return
+            self.line = line
+        self.opened, line = True, self.line
 
         def deliver(sent: Outgoing) -> None:
             if isinstance(sent, Close):
@@ -168,12 +183,12 @@ class _ModelLink:
                 tell_bridge(ModelMessage(sent))
 
         def ping() -> None:
-            if self.line.is_open:
+            if line.is_open:
                 tell_bridge(ModelAlive())
                 self.stepper.call_at(self.stepper.now() + PING_S, ping)
 
         tell_bridge(ModelConnected())
-        self.line.open(deliver)
+        line.open(deliver)
         self.stepper.call_at(self.stepper.now() + PING_S, ping)
 
     def send_media(self, message: str) -> None:
@@ -201,22 +216,31 @@ class Simulation:
 
     `seed` draws the order in which waiting actors get their turn, and the jitter; each peer has a
     seed of its own. A message takes `latency_s` on either line, and up to `jitter_s` longer.
+    `next_model` makes the peer of a session that takes the place of one that was lost; without it,
+    or if it has none, no other model can be reached. The rest are of the host: see `Setting`.
     """
 
     caller: Peer
     model: Peer
-    agent: Agent = field(default_factory=Agent)
+    agent: Agent | AgentChoice = field(default_factory=Agent)
     settings: Settings = field(default_factory=Settings)
     seed: int = 0
     latency_s: float = 0.001
     jitter_s: float = 0.0
     hiccups: Sequence[Hiccup] = ()
     watch: Watch | None = None
+    next_model: Callable[[], Peer | None] | None = None
+    stand_in: Callable[[StreamStarted], Agent] = lambda _: Agent()
+    redirect: Callable[[str, str, str], None] | None = None
+    note: Callable[[Record], None] = lambda _: None
     stepper: Stepper = field(init=False)
     call: Call = field(init=False)
     summary: CallSummary | None = field(init=False, default=None)
+    models: list[Peer] = field(init=False)
+    """All that were connected to, `model` the first."""
 
     def __post_init__(self) -> None:
+        self.models = [self.model]
         self.stepper = Stepper(self.seed, self.watch)
         carrier = Line(self.stepper, self.caller, self._delay_s, self.watch)
         model = Line(self.stepper, self.model, self._delay_s, self.watch)
@@ -224,10 +248,17 @@ class Simulation:
             freeze = functools.partial(self.stepper.freeze, hiccup.for_s)
             self.stepper.call_at(hiccup.at_s, freeze)
         self.call = start_call(
-            Setting(self.stepper, self.stepper, CallLog()),
+            Setting(
+                self.stepper,
+                self.stepper,
+                CallLog(),
+                stand_in=self.stand_in,
+                redirect=self.redirect,
+                note=self.note,
+            ),
             self.settings,
             self.agent,
-            (_CarrierLink(carrier), _ModelLink(model, self.stepper)),
+            (_CarrierLink(carrier), _ModelLink(model, self.stepper, self._next_line)),
             self._conclude,
         )
         carrier.open(self._from_caller)
@@ -236,6 +267,13 @@ class Simulation:
     def longest_way_s(self) -> float:
         """The longest time a message takes on either line."""
         return self.latency_s + self.jitter_s
+
+    def _next_line(self) -> Line | None:
+        model = None if self.next_model is None else self.next_model()
+        if model is None:
+            return None
+        self.models.append(model)
+        return Line(self.stepper, model, self._delay_s, self.watch)
 
     def _delay_s(self) -> float:
         if not self.jitter_s:

@@ -133,6 +133,13 @@ def encode_truncate(event_id: str, item_id: str, content_index: int, audio_end_m
     )
 
 
+def encode_turn(event_id: str, role: Literal["user", "assistant"], text: str) -> str:
+    """What was said before this session began. It makes no response by itself."""
+    kind = "input_text" if role == "user" else "output_text"
+    item = {"type": "message", "role": role, "content": [{"type": kind, "text": text}]}
+    return _frame("conversation.item.create", event_id, item=item)
+
+
 def encode_function_output(event_id: str, call_id: str, output: str) -> str:
     """A tool's result, as text. It makes no response by itself. ValueError without a call id."""
     _refuse_empty(call_id=call_id)

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 MAX_MESSAGE_BYTES: Final = 65_536
 """A longer message is not parsed at all. Twilio's own are under 500 bytes."""
 
+MAX_PARAMETERS: Final = 64
+MAX_PARAMETER_CHARS: Final = 512
+"""Of a name and its value; Twilio takes under 500. A start with more of either is malformed."""
+
 _MAX_COUNT_DIGITS: Final = 15
 
 
@@ -153,7 +157,7 @@ def _start(fields: JsonObject) -> Start:
     return Start(
         stream_sid=(fields if fields.text_or_none("streamSid") else start).identifier("streamSid"),
         call_sid=start.identifier("callSid"),
-        account_sid=start.text_or_none("accountSid") or "",
+        account_sid=start.identifier("accountSid") if start.text_or_none("accountSid") else "",
         tracks=_tracks(start),
         media_format=_media_format(start.child("mediaFormat")),
         custom_parameters=_custom_parameters(start),
@@ -179,8 +183,12 @@ def _media_format(fields: JsonObject) -> MediaFormat:
 
 
 def _custom_parameters(start: JsonObject) -> dict[str, str]:
-    parameters = start.child_or_empty("customParameters").members
-    return {well_formed(name): _parameter_text(value) for name, value in parameters.items()}
+    given = start.child_or_empty("customParameters").members
+    parameters = {well_formed(name): _parameter_text(value) for name, value in given.items()}
+    longest = max((len(name) + len(text) for name, text in parameters.items()), default=0)
+    if len(given) > MAX_PARAMETERS or longest > MAX_PARAMETER_CHARS:
+        raise BadField(Fault.TOO_LONG, "start.customParameters")
+    return parameters
 
 
 def _parameter_text(value: object) -> str:

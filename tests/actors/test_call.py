@@ -72,7 +72,7 @@ class Held:
         self.concluded: list[CallSummary] = []
         self.call: Call = start_call(
             Setting(self.stepper, self.stepper, CallLog()),
-            Settings(),
+            Settings(model_retries=0),
             Agent(),
             (self.carrier, self.model),
             self.concluded.append,

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from callengine.actors.realtime_bridge import MAX_KINDS_LOGGED, RealtimeBridge
+from callengine.actors.realtime_bridge import MAX_KINDS_LOGGED, RealtimeBridge, brief_of
 from callengine.actors.shell import Report
 from callengine.agent import Agent, Tool, VadConfig
-from callengine.machines.conversation import Conversation
+from callengine.machines.dialogue import Dialogue
+from callengine.machines.metering import Budget
 from callengine.machines.response_terms import Settlement
 from callengine.messages import (
     AgentSaid,
+    AnswerOwed,
     AudioComplete,
     BargeInConfirmed,
     BargeInDismissed,
@@ -63,15 +65,8 @@ class Model:
         self.rig = rig
         self.link = ModelTape()
 
-        def converse(now: float) -> Conversation:
-            return Conversation(
-                agent.session_config(),
-                greeting=agent.greeting,
-                greeting_protected=agent.greeting_protected,
-                now=now,
-            )
-
-        rig.place("bridge", RealtimeBridge.start(rig.stepper, rig.log, self.link, converse))
+        dialogue = Dialogue(brief_of(agent), retries=0, budget=Budget())
+        rig.place("bridge", RealtimeBridge.start(rig.stepper, rig.log, self.link, dialogue))
 
     def says(self, kind: str, **body: object) -> None:
         """An event of the model arrives."""
@@ -234,14 +229,17 @@ def test_what_the_link_tells_reaches_the_bridge_and_its_brake_waits(rig: Rig, mo
 
 
 def test_the_greeting_is_asked_for_protected_and_let_go_when_it_was_heard(rig: Rig) -> None:
-    model = Model(rig, Agent(greeting="Say hello."))
+    model = Model(rig, Agent(greeting="Say hello.", fallback=b"a moment"))
     model.connect()
     (create,) = model.sent()
     assert create["type"] == "response.create"
     assert create["response"]["instructions"] == "Say hello."
     model.begins("resp_1", metadata=create["response"]["metadata"])
     model.speaks("resp_1", LOUD)
-    assert rig.told("pacer") == [PlayAudio("resp_1", "item_1", 0, LOUD, 0, protected=True)]
+    assert rig.told("pacer") == [
+        AnswerOwed(b"a moment"),
+        PlayAudio("resp_1", "item_1", 0, LOUD, 0, protected=True),
+    ]
     model.ends("resp_1")
     assert rig.told("pacer") == [AudioComplete("resp_1")]
     rig.tell(CallerSpoke(1))
@@ -317,7 +315,8 @@ def test_what_was_said_goes_to_the_host(rig: Rig, model: Model) -> None:
     place = {"response_id": "resp_1", "item_id": "item_1", "content_index": 0}
     model.says("response.output_audio_transcript.done", **place, transcript="Good morning.")
     assert rig.told_to_all() == {
-        "host_calls": [CallerSaid("item_9", "Hello?"), AgentSaid("item_1", "Good morning.")]
+        "host_calls": [CallerSaid("item_9", "Hello?"), AgentSaid("item_1", "Good morning.")],
+        "supervisor": [CallerSaid("item_9", "Hello?")],
     }
 
 
@@ -462,4 +461,4 @@ def test_a_ping_that_was_answered_is_a_sign_of_life(rig: Rig, model: Model) -> N
 def test_a_call_that_never_began_reports_nothing(rig: Rig) -> None:
     Model(rig, Agent())
     rig.tell(ReportRequest())
-    assert rig.told("supervisor") == [Report("RealtimeBridge", None)]
+    assert rig.told("supervisor") == [Report("RealtimeBridge", BridgeReport())]

@@ -11,8 +11,9 @@ import pytest
 
 from callengine.actors import supervisor as supervisor_module
 from callengine.actors.shell import Peers, Report
-from callengine.actors.supervisor import Supervisor
+from callengine.actors.supervisor import Supervisor, Terms
 from callengine.actors.vad_detector import VADDetector
+from callengine.agent import Agent
 from callengine.audio.level import LevelDetector
 from callengine.machines.inbound import InboundCounts
 from callengine.machines.lifecycle import (
@@ -68,7 +69,11 @@ class Office:
         self.carrier, self.model = CarrierTape(), ModelTape()
         self.concluded: list[CallSummary] = []
         self.ref: Ref = Supervisor.start(
-            rig.stepper, rig.log, (self.carrier, self.model), FAREWELL, self.concluded.append
+            rig.stepper,
+            rig.log,
+            (self.carrier, self.model),
+            self.concluded.append,
+            Terms(Agent(farewell=FAREWELL)),
         )
         rig.place("supervisor", self.ref)
 

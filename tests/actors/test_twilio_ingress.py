@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -33,6 +35,13 @@ from callengine.messages import (
     StateChanged,
     StreamStarted,
 )
+from callengine.security.tickets import (
+    LIFETIME_S,
+    TICKET_PARAMETER,
+    Ticket,
+    TicketFault,
+    Tickets,
+)
 
 if TYPE_CHECKING:
     from callengine.machines.inbound import InboundCounts
@@ -60,7 +69,7 @@ START = frame(
     customParameters={"caller": "+15550100"},
 )
 STOP = frame("stop", 99, accountSid="AC" + "3" * 32, callSid=CALL_SID)
-STARTED = StreamStarted(STREAM_SID, CALL_SID, {"caller": "+15550100"})
+STARTED = StreamStarted(STREAM_SID, CALL_SID, {"caller": "+15550100"}, "AC" + "3" * 32)
 
 
 def media(sequence: int, payload: bytes = LOUD, **body: object) -> CarrierMessage:
@@ -282,3 +291,142 @@ def test_one_that_begins_anew_goes_on_with_the_stream(
         "watchdog": [StateChanged(Owner.CARRIER, "streaming", 1)],
     }
     assert counts(rig).frames == 2
+
+
+# ---- tickets
+
+TICKET = Ticket(CALL_SID, "+15551234567", "+15557654321")
+ADMITTED = replace(STARTED, caller=TICKET.caller, called=TICKET.called)
+
+
+def starting(token: str | None, call_sid: str = CALL_SID, **more: object) -> CarrierMessage:
+    """A start, with a ticket among its parameters."""
+    message = json.loads(START.message)
+    message["start"] |= {"callSid": call_sid, **more}
+    if token is not None:
+        message["start"]["customParameters"][TICKET_PARAMETER] = token
+    return CarrierMessage(json.dumps(message))
+
+
+@pytest.fixture
+def tickets(rig: Rig, _ingress: None, call_log: CallLog) -> Tickets:
+    """Nobody is served without one now."""
+    desk = Tickets(bytes(32))
+    rig.place("ingress", TwilioIngress.start(rig.stepper, call_log, desk))
+    return desk
+
+
+def token_of(fault: TicketFault, tickets: Tickets) -> str | None:
+    now = time.time()
+    token = tickets.issue(TICKET, now)
+    if fault is TicketFault.USED:
+        tickets.redeem(token, CALL_SID, now)
+    tokens = {
+        TicketFault.MISSING: None,
+        TicketFault.MALFORMED: "one-time-abc",
+        TicketFault.FOREIGN: Tickets(b"another desk, another secret").issue(TICKET, now),
+        TicketFault.EXPIRED: tickets.issue(TICKET, now - LIFETIME_S - 1),
+        TicketFault.USED: token,
+    }
+    return tokens[fault]
+
+
+@pytest.mark.edge_case(18)
+def test_a_start_with_a_ticket_is_told_with_the_numbers_and_without_the_ticket(
+    rig: Rig, tickets: Tickets
+) -> None:
+    rig.tell(CONNECTED, starting(tickets.issue(TICKET, time.time())))
+    assert rig.told_to_all() == {
+        "pacer": [ADMITTED],
+        "bridge": [ADMITTED],
+        "supervisor": [ADMITTED],
+        "host_calls": [ADMITTED],
+        "watchdog": [StateChanged(Owner.CARRIER, "streaming", 1)],
+    }
+    assert tickets.outstanding(time.time()) == 0
+    rig.tell(media(2))
+    assert rig.told("bridge") == [CallerFrame(LOUD)]
+
+
+@pytest.mark.edge_case(18)
+@pytest.mark.parametrize("fault", TicketFault)
+def test_a_start_without_a_valid_ticket_is_told_to_nobody_and_ends_the_call(
+    rig: Rig, tickets: Tickets, call_log: CallLog, fault: TicketFault
+) -> None:
+    good = tickets.issue(TICKET, time.time())
+    rig.tell(CONNECTED, starting(token_of(fault, tickets)))
+    refused = CallEnding(EndCause.TICKET_REFUSED, f"the ticket is {fault}")
+    assert rig.told_to_all() == {"supervisor": [refused]}
+    assert call_log.call_sid == CALL_SID, "the log says of which call"
+    rig.tell(media(2), frame("dtmf", 3, digit="1"), starting(good), STOP, CarrierClosed(1006, ""))
+    rig.run(until=60)
+    assert rig.told_to_all() == {}
+    assert tickets.redeem(good, CALL_SID, time.time()) == TICKET, "nor is another looked at"
+
+
+@pytest.mark.edge_case(18)
+def test_a_ticket_is_for_the_call_that_it_was_issued_for(rig: Rig, tickets: Tickets) -> None:
+    rig.tell(starting(tickets.issue(TICKET, time.time()), "CA" + "9" * 32))
+    refused = CallEnding(EndCause.TICKET_REFUSED, "the ticket is foreign")
+    assert rig.told_to_all() == {"supervisor": [refused]}
+
+
+def test_without_tickets_a_parameter_of_that_name_is_the_hosts(rig: Rig) -> None:
+    rig.tell(starting("whatever"))
+    (started,) = rig.told("host_calls")
+    assert started.custom_parameters == {"caller": "+15550100", "ticket": "whatever"}
+
+
+def test_a_second_start_is_one_whatever_its_ticket(rig: Rig, tickets: Tickets) -> None:
+    now = time.time()
+    rig.tell(starting(tickets.issue(TICKET, now)))
+    rig.told_to_all()
+    another = tickets.issue(TICKET, now)
+    rig.tell(starting(another))
+    (ending,) = rig.told("supervisor")
+    assert ending.cause is EndCause.SECOND_START
+    assert tickets.redeem(another, CALL_SID, now) == TICKET, "it was not looked at"
+
+
+def test_a_ticket_does_not_make_a_stream_that_cannot_be_heard_one_that_can(
+    rig: Rig, tickets: Tickets
+) -> None:
+    stereo = {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 2}
+    rig.tell(starting(tickets.issue(TICKET, time.time()), mediaFormat=stereo))
+    (ending,) = rig.told("supervisor")
+    assert ending.cause is EndCause.UNSUPPORTED_MEDIA
+    assert rig.told_to_all() == {}
+
+
+def test_one_that_begins_anew_needs_no_ticket_again(
+    rig: Rig, tickets: Tickets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.tell(starting(tickets.issue(TICKET, time.time())))
+    crash(rig, monkeypatch, media(2))
+    rig.told_to_all()
+    rig.tell(BeginAnew((ADMITTED,)), media(3))
+    assert rig.told_to_all() == {
+        "detector": [CallerFrame(LOUD)],
+        "bridge": [CallerFrame(LOUD)],
+        "watchdog": [StateChanged(Owner.CARRIER, "streaming", 1)],
+    }
+
+
+@pytest.mark.edge_case(18)
+def test_one_that_begins_anew_before_the_start_still_asks_for_the_ticket(
+    rig: Rig, tickets: Tickets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crash(rig, monkeypatch, CONNECTED)
+    rig.tell(BeginAnew(), starting(None))
+    assert rig.told("supervisor")[-1] == CallEnding(
+        EndCause.TICKET_REFUSED, "the ticket is missing"
+    )
+    assert rig.told("bridge") == []
+
+
+@pytest.mark.edge_case(18)
+def test_a_ticket_is_in_no_record_and_no_message(rig: Rig, tickets: Tickets) -> None:
+    token = tickets.issue(TICKET, time.time())
+    rig.tell(starting(token))
+    assert token not in str(rig.logged()) + str(rig.told_to_all())
+    assert "1234567" not in str(rig.logged()) + str(rig.told_to_all())

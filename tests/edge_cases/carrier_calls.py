@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from callengine.testing.realtime.faults import Fault
     from callengine.testing.simulation import Hiccup
 
+INVENTED: Final = (laws.counters_agree, laws.counters_invent_nothing)
+"""Laws that cannot hold when the test itself puts messages on a line."""
+
 QUESTION: Final = clip("caller_question_1")
 STOP: Final = clip("caller_barge_in_2")
 REPLIES: Final = [reply(1.0, 1), reply(3.0, 2), reply(2.0, 3), reply(2.0, 4)]

@@ -23,11 +23,16 @@ if TYPE_CHECKING:
     from callengine.testing.realtime.faults import Fault
     from callengine.testing.realtime.script import Replies
 
+INVENTED: Final = (laws.counters_agree, laws.counters_invent_nothing)
+"""Laws that cannot hold when the test itself puts messages on a line."""
+
 QUESTION: Final = clip("caller_question_1")
 STOP: Final = clip("caller_barge_in_2")
 YES: Final = clip("caller_yes")
 FAREWELL: Final = noise(0.5, 77)
-FAREWELL_AGENT: Final = Agent(farewell=FAREWELL)
+FAREWELL_AGENT: Final = Agent(farewell=FAREWELL, fallback=b"")
+ONE_SESSION: Final = Settings(model_retries=0)
+"""What a session does. What becomes of a call in another one: tests/test_second_sessions.py."""
 REPLIES: Final = [reply(2.0, number) for number in range(1, 9)]
 ASK: Final[list[Step]] = [WaitUntilQuiet(0.5, 10.0), Say(QUESTION), WaitUntilQuiet(3.0, 20.0)]
 """The greeting is heard, a question asked, the answer heard."""
@@ -45,7 +50,7 @@ def call(
     """Hold a call. Whatever the model does, the books balance, and nothing dies or is left."""
     caller = SimulatedCaller(script)
     model = SimulatedRealtime(replies, behaviour=behaviour, faults=faults)
-    settings = settings or Settings()
+    settings = settings or ONE_SESSION
     held = hold(Simulation(caller, model, agent, settings, latency_s=latency_s))
     laws.nothing_is_left(held)
     assert held.summary.crashes == ()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from callengine import Agent, EndCause
+from callengine import Agent, EndCause, Settings
 from callengine.agent import StreamStarted
 from callengine.edges.twiml import connect_stream
 from callengine.testing import DropSocket, HangUp, SendRaw, Wait, WaitUntilHeard, laws
@@ -63,7 +63,7 @@ def test_what_comes_before_the_start_is_dropped_and_counted(start_delay_s: float
     loud = b"\x20" * 160
     messages = [*(early.media(loud, n) for n in range(100)), early.mark("m")]
     held = call(before_start=messages, start_delay_s=start_delay_s)
-    check(held)  # among them: nothing was sent that names no stream
+    check(held, laws.a_wait_is_filled)  # which counts from the socket's opening, not from the start
     asked_and_answered(held)
     assert held.summary.inbound.early_messages == 101
     assert loud not in held.model.appended
@@ -148,7 +148,10 @@ def test_custom_parameters_reach_the_host_who_alone_can_judge_them(
     )
     assert held.summary.end_cause is EndCause.CALLER_HUNG_UP
     starts = [each for each in events if isinstance(each, StreamStarted)]
-    assert starts == [StreamStarted(held.caller.stream_sid, held.caller.call_sid, told)]
+    (account_sid,) = {each.account_sid for each in starts}
+    assert starts == [
+        StreamStarted(held.caller.stream_sid, held.caller.call_sid, told, account_sid)
+    ]
 
 
 # ---- the end
@@ -220,6 +223,7 @@ def test_who_hangs_up_on_the_farewell_is_not_waited_for(
         [WaitUntilHeard(5.0), Wait(waited_s), end],
         agent=Agent(farewell=noise(3.0, 77)),
         model_faults=[lost],
+        settings=Settings(model_retries=0),
     )
     assert held.summary.end_cause is EndCause.MODEL_LOST, "the first cause is the cause"
     assert closed(held) == (told, "caller")

@@ -219,8 +219,8 @@ def test_a_session_that_expires_ends_the_call_politely_once(
 
 @pytest.mark.edge_case(74)
 @pytest.mark.parametrize("at", [AtResponse(1, 1_000), AtResponse(2, 500)])
-def test_a_session_that_is_lost_is_not_begun_again(at: AtResponse) -> None:
-    """A new one would remember nothing and greet the caller once more."""
+def test_without_retries_a_session_that_is_lost_is_not_begun_again(at: AtResponse) -> None:
+    """With them: see tests/test_second_sessions.py."""
     held = call(ASK, REPLIES, CloseSocket(at, 1012, "restart"))
     assert held.summary.end_cause is EndCause.MODEL_LOST
     greetings = [create for create in held.model.creates if "instructions" in create.response]
@@ -234,7 +234,7 @@ def test_a_session_that_is_lost_is_not_begun_again(at: AtResponse) -> None:
 
 @pytest.mark.edge_case(75)
 def test_a_slow_model_is_waited_for_and_may_be_interrupted_all_the_same() -> None:
-    """There is no filler: until the first word the caller hears silence."""
+    """Here without a fallback, which has tests of its own: tests/test_fallback.py."""
     patient = WaitUntilQuiet(1.0, 30.0)
     held = call(
         [patient, Say(QUESTION), BargeIn(STOP, 1.0, timeout_s=20.0), patient],

@@ -76,7 +76,7 @@ def test_a_caller_whose_model_is_gone_hears_what_came_and_the_farewell(
 @pytest.mark.edge_case(66)
 def test_without_a_farewell_the_caller_hears_what_came() -> None:
     lost = CloseSocket(AtResponse(2, 500), 1011)
-    held = call([*ASK[:2], Wait(40.0)], REPLIES, lost, agent=Agent())
+    held = call([*ASK[:2], Wait(40.0)], REPLIES, lost, agent=Agent(farewell=b""))
     told = b"".join(response.audio for response in held.model.responses)
     assert heard(held) == told + b"\xff" * (-len(told) % 160)
     assert held.caller.closed is not None

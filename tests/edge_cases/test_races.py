@@ -252,6 +252,7 @@ def test_both_sockets_may_die_at_the_same_moment(
             [Wait(moment_s), DropSocket(abrupt=abrupt)],
             agent=Agent(farewell=noise(2.0, 77)),
             model_faults=[model_gone],
+            settings=Settings(model_retries=0),
             latency_s=0.0,
             seed=seed,
         )

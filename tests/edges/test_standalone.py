@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import random
 import socket
+import threading
 from xml.etree import ElementTree
 
 import pytest
+from loguru import logger
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from callengine import CallEngine, CallSummary, EndCause, Settings, SettingsError
-from callengine.edges.standalone import MAX_BODY_BYTES, MEDIA_PATH, WEBHOOK_PATH, StandaloneServer
+from callengine.edges.http import MAX_BODY_BYTES
+from callengine.edges.standalone import (
+    HEALTH_PATH,
+    MEDIA_PATH,
+    READY_PATH,
+    STATUS_PATH,
+    WEBHOOK_PATH,
+    StandaloneServer,
+)
 from callengine.testing import SendRaw, SimulatedCaller, Wait, WaitUntilHeard
-from callengine.testing.sockets import PeerServer
+from callengine.testing.sockets import PeerServer, run_client
 from callengine.wire.twilio import MAX_MESSAGE_BYTES
+from tests.edges.hosted import Callers
+from tests.edges.twilio_signed import CALL, TOKEN, signed_headers
 from tests.house import PUBLIC_URL, WAIT_S, House, house, model
 
 pytestmark = pytest.mark.realtime
+
+OPEN = Settings(validate_signatures=False)
 
 
 def works(open_house: House) -> None:
@@ -27,7 +42,7 @@ def works(open_house: House) -> None:
     assert record.heard
     assert not record.missed
     assert not record.violations
-    assert open_house.ask(WEBHOOK_PATH)[0] == 200
+    assert open_house.webhook()[0] == 200
 
 
 # ---- calls
@@ -54,26 +69,24 @@ def test_calls_on_any_other_path_are_refused(path: str) -> None:
 
 
 def test_a_media_path_of_ones_own_is_also_what_twilio_is_told() -> None:
-    with StandaloneServer(
-        CallEngine(Settings()), media_path="/a&b", public_url=PUBLIC_URL
-    ) as server:
-        status, _, body = House(server).ask(WEBHOOK_PATH)
+    with StandaloneServer(CallEngine(OPEN), media_path="/a&b", public_url=PUBLIC_URL) as server:
+        status, _, body = House(server).webhook()
     assert status == 200
     assert ElementTree.fromstring(body)[0][0].attrib["url"] == "wss://voice.example.com/a&b"
 
 
 def test_a_second_server_on_the_same_port() -> None:
     with (
-        StandaloneServer(CallEngine(Settings())) as server,
+        StandaloneServer(CallEngine(OPEN)) as server,
         pytest.raises(SettingsError, match=f"port {server.port} on 127.0.0.1 cannot be had: Addr"),
     ):
-        StandaloneServer(CallEngine(Settings()), port=server.port)
+        StandaloneServer(CallEngine(OPEN), port=server.port)
 
 
 @pytest.mark.parametrize(("host", "port"), [("127.0.0.1", 65_536), ("203.0.113.1", 0)])
 def test_an_address_that_cannot_be_listened_on(host: str, port: int) -> None:
     with pytest.raises(SettingsError, match=f"port {port} on {host} cannot be had: "):
-        StandaloneServer(CallEngine(Settings()), host=host, port=port)
+        StandaloneServer(CallEngine(OPEN), host=host, port=port)
 
 
 def test_a_full_house_answers_503_and_has_room_again_afterwards() -> None:
@@ -84,7 +97,7 @@ def test_a_full_house_answers_503_and_has_room_again_afterwards() -> None:
             connect(open_house.server.media_url, proxy=None)
         first.join(WAIT_S)
         assert refused.value.response.status_code == 503
-        assert b"no room for a call" in (refused.value.response.body or b"")
+        assert b"no call is taken here now" in (refused.value.response.body or b"")
         assert caller.record.heard, "the call in progress goes on"
         open_house.summary()
         works(open_house)
@@ -123,15 +136,12 @@ def test_a_message_of_exactly_the_cap_is_read() -> None:
 # ---- webhook
 
 
-@pytest.mark.parametrize("method", ["GET", "POST"])
-def test_the_webhook_answers_with_the_configured_address_only(method: str) -> None:
-    form = b"CallSid=CA1&From=%2B15550100" if method == "POST" else None
+def test_the_webhook_answers_with_the_configured_address_only() -> None:
     with house() as open_house:
-        query = "" if form else "?CallSid=CA1"
         status, kind, body = open_house.ask(
-            WEBHOOK_PATH + query,
-            method,
-            form,
+            WEBHOOK_PATH,
+            "POST",
+            b"CallSid=CA1&From=%2B15550100",
             Host="evil.example",
             **{"X-Forwarded-Host": "evil.example", "X-Forwarded-Proto": "http"},
         )
@@ -145,30 +155,49 @@ def test_the_webhook_answers_with_the_configured_address_only(method: str) -> No
 @pytest.mark.parametrize("url", ["https://voice.example.com/", "wss://voice.example.com"])
 def test_a_public_url_may_end_with_a_slash_or_be_a_websocket_already(url: str) -> None:
     with house(public_url=url) as open_house:
-        body = open_house.ask(WEBHOOK_PATH)[2]
+        body = open_house.webhook()[2]
     assert f'url="wss://voice.example.com{MEDIA_PATH}"' in body
 
 
 def test_a_public_url_with_quotes_stays_inside_its_attribute() -> None:
     nasty = "https://x.example/\"><Hangup/>'&"
     with house(public_url=nasty) as open_house:
-        response = ElementTree.fromstring(open_house.ask(WEBHOOK_PATH)[2])
+        response = ElementTree.fromstring(open_house.webhook()[2])
     assert [verb.tag for verb in response] == ["Connect", "Hangup"]
     assert response[0][0].attrib["url"] == f"wss://x.example/\"><Hangup/>'&{MEDIA_PATH}"
 
 
-@pytest.mark.parametrize("method", ["GET", "POST"])
-@pytest.mark.parametrize(
-    ("public_url", "told"),
-    [(None, "CALLENGINE_PUBLIC_URL"), ("http://voice.example.com", "must be wss://")],
-)
-def test_without_a_usable_public_url_the_webhook_says_what_to_do(
-    method: str, public_url: str | None, told: str
-) -> None:
-    with house(public_url=public_url) as open_house:
-        status, kind, body = open_house.ask(WEBHOOK_PATH, method, b"" if method == "POST" else None)
+@pytest.mark.parametrize("bench", [False, True])
+def test_without_a_public_url_the_webhook_says_what_to_do(bench: bool) -> None:
+    with house(public_url=None, validate_signatures=bench) as open_house:
+        status, kind, body = open_house.webhook()
     assert (status, kind) == (503, "text/plain; charset=utf-8")
-    assert told in body
+    assert "CALLENGINE_PUBLIC_URL" in body
+
+
+def test_a_public_url_that_twilio_would_not_take() -> None:
+    with pytest.raises(SettingsError, match="public_url is 'http://voice"):
+        StandaloneServer(CallEngine(OPEN), public_url="http://voice.example.com")
+
+
+@pytest.mark.parametrize("path", [WEBHOOK_PATH, STATUS_PATH])
+def test_a_webhook_is_asked_with_post(path: str) -> None:
+    with house() as open_house:
+        assert open_house.ask(path + "?CallSid=CA1")[0] == 405
+        works(open_house)
+
+
+def test_a_load_balancer_is_told_how_many_calls_there_are_and_whether_there_is_room() -> None:
+    with house(max_calls=1) as open_house:
+        assert open_house.ask(READY_PATH)[0] == 200
+        caller = SimulatedCaller([WaitUntilHeard(WAIT_S), Wait(0.3)])
+        call = open_house.begin(caller)
+        status, kind, body = open_house.ask(HEALTH_PATH)
+        assert (status, kind) == (200, "application/json")
+        assert json.loads(body)["active_calls"] == 1
+        assert open_house.ask(READY_PATH)[0] == 503
+        assert open_house.ask(READY_PATH, "POST", b"")[0] == 405
+        call.join(WAIT_S)
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
@@ -271,3 +300,119 @@ def test_a_caller_who_is_gone_before_the_start() -> None:
         summaries = [open_house.summary() for _ in range(2)]
     assert [each.end_cause for each in summaries] == [EndCause.CARRIER_LOST] * 2
     assert {each.stream_sid for each in summaries} == {""}
+
+
+# ---- who is let in
+
+
+def test_a_call_that_twilio_has_signed() -> None:
+    with house(twilio_auth_token=TOKEN) as open_house:
+        record = Callers().dial(open_house.server.port, "/voice", WaitUntilHeard(WAIT_S), Wait(0.1))
+        summary = open_house.summary()
+    assert record.heard
+    assert not record.missed
+    assert summary.call_sid == CALL["CallSid"]
+    assert summary.end_cause is EndCause.CALLER_HUNG_UP
+
+
+def test_a_call_that_nobody_has_signed() -> None:
+    port_of, callers = "http://127.0.0.1:{}", Callers()
+    with house(twilio_auth_token=TOKEN) as open_house:
+        port = open_house.server.port
+        assert callers.upgrade_status(port, MEDIA_PATH, {}) == 403
+        local = signed_headers(port_of.format(port) + MEDIA_PATH)
+        assert callers.upgrade_status(port, MEDIA_PATH, local) == 403, "not what is signed"
+        for path in (WEBHOOK_PATH, STATUS_PATH):
+            assert open_house.ask(path, "POST", b"CallSid=CA1")[0] == 403
+        assert open_house.ask(HEALTH_PATH)[0] == 200
+
+
+def test_a_stream_without_a_ticket() -> None:
+    media = signed_headers("wss://voice.example.com" + MEDIA_PATH)
+    with house(twilio_auth_token=TOKEN) as open_house:
+        caller = SimulatedCaller([Wait(WAIT_S)])
+        run_client(caller, open_house.server.media_url, headers=media, deadline_s=WAIT_S)
+        summary = open_house.summary()
+    assert caller.record.closed is not None
+    assert (caller.record.closed.code, caller.record.closed.by) == (1008, "engine")
+    assert summary.end_cause is EndCause.TICKET_REFUSED
+
+
+def test_a_handshake_that_fails_after_it_was_admitted_holds_no_place() -> None:
+    get = f"GET {MEDIA_PATH} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
+    with house(max_sockets_per_address=1) as open_house:
+        with open_house.tcp(get) as plug:
+            assert plug.recv(65_536).startswith(b"HTTP/1.1 426 ")
+        while Callers().upgrade_status(open_house.server.port, MEDIA_PATH, {}) == 429:
+            pass  # it is given back within the moment
+
+
+LOOPBACK_MODEL = "ws://127.0.0.1:9"
+
+
+@pytest.mark.parametrize(
+    ("host", "given"),
+    [
+        ("127.0.0.1", {}),
+        ("127.0.0.1", {"realtime_url": "wss://10.0.0.1/"}),
+        ("0.0.0.0", {"realtime_url": LOOPBACK_MODEL}),
+        ("127.0.0.1", {"realtime_url": LOOPBACK_MODEL, "public_url": PUBLIC_URL}),
+        ("127.0.0.1", {"realtime_url": LOOPBACK_MODEL, "twilio_auth_token": TOKEN}),
+    ],
+)
+def test_signatures_cannot_be_validated(host: str, given: dict[str, str]) -> None:
+    with pytest.raises(SettingsError, match=r"TWILIO_AUTH_TOKEN.*CALLENGINE_PUBLIC_URL"):
+        StandaloneServer(CallEngine(Settings(**given)), host=host)  # type: ignore[arg-type]
+
+
+def test_a_public_url_that_was_passed_makes_it_no_test_bench() -> None:
+    with pytest.raises(SettingsError, match="TWILIO_AUTH_TOKEN"):
+        StandaloneServer(CallEngine(Settings(realtime_url=LOOPBACK_MODEL)), public_url=PUBLIC_URL)
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["X-Forwarded-For", "x-forwarded-proto", "Forwarded", "X-Twilio-Signature", "Origin"],
+)
+def test_a_test_bench_refuses_what_came_from_elsewhere(header: str) -> None:
+    with house(public_url=None, validate_signatures=True) as open_house:
+        assert Callers().upgrade_status(open_house.server.port, MEDIA_PATH, {header: "x"}) == 403
+        status, _, body = open_house.ask(WEBHOOK_PATH, "POST", b"CallSid=CA1", **{header: "x"})
+        assert status == 403
+        assert "TWILIO_AUTH_TOKEN" in body
+        assert open_house.call().heard, "without such headers it is let in"
+
+
+def test_a_test_bench_warns_once() -> None:
+    lines: list[str] = []
+    logger.enable("callengine")
+    sink = logger.add(lines.append, level="WARNING", format="{message}")
+    try:
+        with house(public_url=None, validate_signatures=True) as open_house:
+            open_house.call()
+            open_house.call()
+    finally:
+        logger.remove(sink)
+        logger.disable("callengine")
+    assert len([line for line in lines if "signatures are not validated" in line]) == 1
+
+
+# ---- draining
+
+
+def test_a_server_that_drains_hears_its_callers_out() -> None:
+    with house() as open_house:
+        caller = SimulatedCaller([WaitUntilHeard(WAIT_S), Wait(0.6)])
+        call = open_house.begin(caller)
+        draining = threading.Thread(target=open_house.server.drain, args=(WAIT_S,))
+        draining.start()
+        while open_house.ask(READY_PATH)[0] != 503:
+            pass
+        assert Callers().upgrade_status(open_house.server.port, MEDIA_PATH, {}) == 503
+        call.join(WAIT_S)
+        draining.join(WAIT_S)
+        assert not draining.is_alive()
+        with pytest.raises(ConnectionRefusedError):
+            open_house.tcp()
+    assert not caller.record.missed
+    assert open_house.summary().end_cause is EndCause.CALLER_HUNG_UP

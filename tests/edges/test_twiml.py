@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from callengine.edges.twiml import connect_stream
+from callengine.edges.twiml import BUSY, connect_stream
 from callengine.errors import SettingsError
 
 URL = "wss://voice.example.com/media-stream"
@@ -42,6 +42,19 @@ def test_nothing_breaks_out_of_an_attribute(nasty: str) -> None:
     assert stream.attrib["url"] == f"wss://x.example/{nasty}"
     [parameter] = stream
     assert parameter.attrib == {"name": nasty, "value": nasty}
+    told = parsed(connect_stream(URL, status_url=f"https://x.example/{nasty}"))[0][0]
+    assert told.attrib == {"url": URL, "statusCallback": f"https://x.example/{nasty}"}
+
+
+@pytest.mark.parametrize("unspeakable", ["\0", "\x1b", "\ud800", "\uffff", "\x0b"])
+def test_what_xml_cannot_say_is_replaced(unspeakable: str) -> None:
+    [parameter] = parsed(connect_stream(URL, {"name": f"a{unspeakable}b"}))[0][0]
+    assert parameter.attrib["value"] == "a\N{REPLACEMENT CHARACTER}b"
+
+
+def test_busy() -> None:
+    [verb] = parsed(BUSY)
+    assert (verb.tag, verb.attrib) == ("Reject", {"reason": "busy"})
 
 
 @pytest.mark.parametrize(

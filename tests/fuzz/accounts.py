@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from callengine.actors.shell import Ref
     from callengine.actors.twilio_ingress import TwilioIngress
+    from callengine.agent import Agent
     from callengine.machines.inbound import InboundCounts
     from callengine.summary import CallSummary
 
@@ -100,11 +101,11 @@ class Clerk:
         return actions
 
     def _bridge(self, actor: Any, message: object, handle: Callable[[], Any]) -> Any:  # noqa: ANN401
-        conversation = actor._conversation
-        if conversation is not None and conversation.session.state is not session.State.CLOSED:
+        sessions = actor._dialogue.conversations
+        if sessions and sessions[-1].session.state is not session.State.CLOSED:
             if isinstance(message, CallerFrame):
                 self.seen.bridged_bytes += len(message.payload)
-            elif isinstance(message, ModelMessage):
+            elif isinstance(message, ModelMessage) and message.session == actor._session:
                 self._model_event(realtime_server.decode(message.message))
         return handle()
 
@@ -121,7 +122,7 @@ class Clerk:
 
     # ---- at the end
 
-    def audit(self, summary: CallSummary, farewell: bytes) -> None:
+    def audit(self, summary: CallSummary, agent: Agent) -> None:
         """Every message and every byte is in exactly one count."""
         self._audit_carrier(summary.inbound, self._reported["ingress"])
         self._audit_model(summary, self._reported["bridge"])
@@ -131,7 +132,8 @@ class Clerk:
         _same("echoes", echoes, seen.echoes)
         _same("audio unaccounted for", summary.audio.balance_bytes, 0)
         own_bytes = summary.audio.received_bytes - summary.conversation.audio_bytes
-        assert own_bytes in {0, len(farewell)}
+        own_bytes -= summary.fallbacks * len(agent.fallback_audio())
+        assert own_bytes in {0, len(agent.farewell_audio())}
 
     def _audit_carrier(self, counts: InboundCounts, seen: Seen) -> None:
         kinds = seen.carrier

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from loguru import Message
 
+    from callengine.actors.realtime_bridge import FromModel
     from callengine.summary import CallSummary
 
 MAX_UNHANDLED: Final = 64
@@ -49,12 +50,14 @@ def _fails(**_: object) -> None:
 
 
 FAREWELL: Final = b"\xfe" * 400
+FALLBACK: Final = b"\xfd" * 240
 AGENT: Final = Agent(
     tools=(
         Tool("book_slot", "", {"type": "object"}, lambda **arguments: {"got": len(arguments)}),
         Tool("fail", "", {"type": "object"}, _fails),
         Tool("transfer_call", "", {"type": "object"}, object),
     ),
+    fallback=FALLBACK,
     farewell=FAREWELL,
     on_event=lambda _: None,
 )
@@ -154,7 +157,7 @@ class FuzzedCall:
             case What.CARRIER_CLOSED if isinstance(value, int):
                 self._call.carrier_closed(value, "")
 
-    def _tell_bridge(self, message: object) -> None:
+    def _tell_bridge(self, message: FromModel) -> None:
         if self.model.tell is None:
             self.stepper.settle()  # its socket opens when the stream starts
         if self.model.tell is not None:
@@ -188,7 +191,7 @@ class FuzzedCall:
         assert pykka.ActorRegistry.get_all() == []
         assert self.carrier.closed
         assert json.loads(summary.to_json())["end_cause"] == summary.end_cause
-        self._clerk.audit(summary, FAREWELL)
+        self._clerk.audit(summary, AGENT)
         self._audit_what_was_sent(summary)
         self._audit_log(summary)
         return summary
@@ -205,6 +208,7 @@ class FuzzedCall:
         assert texts.pop("call ended") == 1
         assert texts.pop("call started", 0) <= 1
         assert texts.pop("call ending", 0) <= 1
+        assert texts.pop("event of the call", 0) == summary.model_reconnects
         assert texts.pop("stuck", 0) == summary.watchdog.resets_asked
         assert texts.pop("watchdog answered", 0) <= summary.watchdog.resets_asked
         # What a tool does after the report, when the call is over, is logged only.

@@ -19,6 +19,8 @@ from callengine.testing.realtime.session import Session
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from callengine.actors.realtime_bridge import FromModel
+
 MAX_MARKS_KEPT: Final = 300
 
 
@@ -62,17 +64,18 @@ class StrictModel:
     """A `ModelLink` into the void. What the model says is told by the fuzzed call."""
 
     def __init__(self) -> None:
-        self.tell: Callable[[object], None] | None = None
+        self.tell: Callable[[FromModel], None] | None = None
         self.appended_bytes = 0
         self._session = Session(Behaviour())
         self._closed = False
 
     def connect(
         self,
-        tell_bridge: Callable[[object], None],
+        tell_bridge: Callable[[FromModel], None],
         flow: Callable[[], None],  # noqa: ARG002 - nothing here is faster than the engine
     ) -> None:
         self.tell = tell_bridge
+        self._session = Session(Behaviour())
         tell_bridge(ModelConnected())
 
     def send_media(self, message: str) -> None:

@@ -253,6 +253,10 @@ _CHATTER: Final[list[Callable[[Random], Script]]] = [
 ]
 
 
+_ANOTHER: Final[Script] = [Step(What.MODEL_CLOSED, "gone"), Step(What.WAIT_MS, 300)]
+"""The model is lost, and another one is connected to."""
+
+
 def calls() -> list[Script]:
     """Short calls that between them go everywhere."""
     wait = [Step(What.WAIT_MS, 700)]
@@ -267,6 +271,8 @@ def calls() -> list[Script]:
         [speaks("resp_1", "create-1", end="response.done_failed_server_error"), wait],
         [complains("error_active_response", "create-1"), wait, complains("error_server", None)],
         [[Step(What.WAIT_MS, 8_000)], speaks("resp_9")],
+        [speaks("resp_1", "create-1"), _ANOTHER, accepts(), hears("item_u1"), speaks("resp_2")],
+        [speaks("resp_1")[:-1], _ANOTHER, accepts(), speaks("resp_2", "create-1")],
     ]
     # After each part the caller interrupts (18 loud frames), coughs (6), or lets the model speak.
     return [_call(each, loud) for each in parts for loud in ((18, 0), (6, 0, 18), (0,))]

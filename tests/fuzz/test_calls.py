@@ -73,6 +73,10 @@ def test_good_calls_have_nothing_to_complain_about() -> None:
         )
 
 
+def test_good_calls_go_through_another_session_as_well() -> None:
+    assert max(hold(script).model_reconnects for script in GOOD) == 1
+
+
 def test_after_a_bad_call_the_next_one_is_held_as_ever() -> None:
     before = hold(GOOD[1])
     for seed in range(20):

@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from callengine.machines.conversation import Action, Conversation, Event
-from callengine.messages import DeadlineReached, ModelConnected, StateChanged
+from callengine.messages import (
+    AnswerOwed,
+    DeadlineReached,
+    ItemHeard,
+    ModelConnected,
+    StateChanged,
+)
 from callengine.wire import realtime_events as wire
 from callengine.wire.realtime_client import SessionConfig
 from callengine.wire.realtime_events import AudioFormat, SessionUpdated
@@ -16,6 +22,8 @@ CONFIG = SessionConfig("You answer the phone.", "marin")
 PCMU = AudioFormat("audio/pcmu", None)
 CONFIRMED = SessionUpdated(PCMU, PCMU, None, "marin")
 GREETING = "Say hello."
+
+REPORTS = (StateChanged, AnswerOwed, ItemHeard)
 
 A = TypeVar("A")
 
@@ -50,14 +58,19 @@ class Rig:
 
     def __init__(self, greeting: str | None = None, *, protected: bool = True) -> None:
         self.now = 100.0
+        self.reports: list[Action] = []
         self.machine = Conversation(
             CONFIG, greeting=greeting, greeting_protected=protected, now=self.now
         )
 
     def __call__(self, *events: Event) -> list[Action]:
-        """Take events at this moment; returns the actions but for progress reports."""
+        """Take events at this moment; returns the actions but for reports that change nothing.
+
+        What those told is in `reports`.
+        """
         actions = [a for event in events for a in self.machine.handle(event, self.now)]
-        return [action for action in actions if not isinstance(action, StateChanged)]
+        self.reports += [action for action in actions if isinstance(action, REPORTS)]
+        return [action for action in actions if not isinstance(action, REPORTS)]
 
     def live(self) -> list[Action]:
         """Open the session."""

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from callengine.machines.inbound import (
     GAP_TOLERANCE_MS,
     MAX_FILL_MS,
+    MAX_REASON_CHARS,
     RECENT_FRAMES,
     STALL_S,
     START_DEADLINE_S,
@@ -18,6 +19,7 @@ from callengine.machines.inbound import (
     Action,
     Event,
     Inbound,
+    StartRefused,
     State,
 )
 from callengine.messages import (
@@ -37,13 +39,15 @@ from callengine.messages import (
     StateChanged,
     StreamStarted,
 )
+from callengine.security.floods import MAX_BURST_MESSAGES, MAX_MESSAGES_PER_S
 from callengine.wire import twilio as wire
 from callengine.wire.fault import Fault
 
 SID = "MZ1"
 ULAW = wire.MediaFormat("audio/x-mulaw", 8000, 1)
 STARTED = wire.Start(SID, "CA1", "AC1", ("inbound",), ULAW, {"who": "Zoë"}, 1)
-TOLD = StreamStarted(SID, "CA1", {"who": "Zoë"})
+TOLD = StreamStarted(SID, "CA1", {"who": "Zoë"}, "AC1")
+REFUSED = StartRefused("the ticket is used")
 DUE = DeadlineReached()
 FRAME = bytes(range(160))
 STOP = wire.Stop(SID, 9, "CA1")
@@ -113,7 +117,7 @@ def test_a_start_names_the_stream_and_is_reported() -> None:
     stream = Stream(start=False)
     assert stream.tell(wire.Connected("Call", "1.0.0")) == []
     assert stream.tell(STARTED) == [
-        StreamStarted(SID, "CA1", {"who": "Zoë"}),
+        TOLD,
         StateChanged(Owner.CARRIER, "streaming", 1),
     ]
     assert stream.machine.stream_sid == SID
@@ -260,6 +264,76 @@ def test_ct18_custom_parameters_are_handed_on(
     stream = Stream(start=False)
     (begun,) = of(StreamStarted, stream.tell(wire.decode(start_message(**given))))
     assert begun.custom_parameters == told
+
+
+@pytest.mark.edge_case(18)
+@pytest.mark.parametrize("start", [False, True])
+def test_ct18_a_start_that_is_refused_ends_the_call_and_nothing_is_told_of_it(start: bool) -> None:
+    stream = Stream(start=start)
+    assert stream.tell(REFUSED) == [CallEnding(EndCause.TICKET_REFUSED, "the ticket is used")]
+    assert stream.machine.next_deadline() is None
+    assert stream.tell(STARTED, TOLD, media(0), STOP, CLOSED, REFUSED) == []
+
+
+@pytest.mark.edge_case(18)
+def test_ct18_a_start_with_too_many_parameters_is_none_and_its_time_runs_out() -> None:
+    stream = Stream(start=False)
+    many = {f"p{n}": "" for n in range(65)}
+    assert stream.tell(wire.decode(start_message(customParameters=many))) == []
+    assert stream.counts.malformed == {Fault.TOO_LONG: 1}
+    (ending,) = of(CallEnding, stream.run(START_DEADLINE_S))
+    assert ending.cause is EndCause.START_TIMEOUT
+
+
+def test_of_what_a_host_says_why_its_socket_closed_only_so_much_is_kept() -> None:
+    (ending,) = of(CallEnding, Stream().tell(CarrierClosed(4000, "x" * 10_000)))
+    assert ending.detail.endswith(f" 4000 {'x' * MAX_REASON_CHARS}")
+
+
+# ---- floods
+
+FLOODS = [
+    wire.Media("MZ2", None, None, "inbound", FRAME),
+    wire.Mark(SID, None, "m"),
+    wire.Dtmf(SID, None, "1"),
+    wire.Malformed(Fault.BINARY, ""),
+    wire.Unknown("x"),
+    wire.Connected("Call", "1.0.0"),
+]
+
+
+@pytest.mark.parametrize("event", FLOODS, ids=lambda event: type(event).__name__)
+@pytest.mark.parametrize("start", [False, True])
+def test_one_message_too_many_of_any_kind_ends_the_call(event: Event, start: bool) -> None:
+    stream = Stream(start=start)
+    allowed = MAX_BURST_MESSAGES - start
+    assert of(CallEnding, stream.tell(*[event] * allowed)) == []
+    (ending,) = stream.tell(event)
+    told = f"over {MAX_MESSAGES_PER_S} messages a second, after {MAX_BURST_MESSAGES}"
+    assert ending == CallEnding(EndCause.FLOODED, told)
+    assert stream.machine.state is State.ENDED
+    assert stream.machine.next_deadline() is None
+    assert stream.tell(event, STARTED, STOP) == []
+
+
+@pytest.mark.edge_case(34)
+def test_ct34_a_network_that_stood_still_is_no_flood() -> None:
+    stream = Stream()
+    for n in range(50 * 60):
+        stream.now += 0.02
+        stream.tell(media(n * 20, n + 2))
+    for n in range(2):
+        stream.now += 15
+        burst = [media(n * 20, n + 2) for n in range(3000 + 750 * n, 3750 + 750 * n)]
+        assert len(stream.audio(*burst)) >= 750
+    assert stream.machine.state is State.STREAMING
+
+
+def test_what_is_not_from_the_carrier_counts_as_no_message() -> None:
+    stream = Stream()
+    for _ in range(2 * MAX_BURST_MESSAGES):
+        stream.tell(DUE, TOLD, ResetRequest(Owner.CARRIER, SILENT, 99))
+    assert stream.machine.state is State.STREAMING
 
 
 # ---- messages
@@ -478,7 +552,9 @@ def test_ct8_the_first_timestamp_is_not_zero_and_no_hole() -> None:
 @pytest.mark.parametrize("spacing_ms", [19.97, 20.0, 20.03])
 def test_ct8_jitter_of_the_carriers_clock_is_no_hole(spacing_ms: float) -> None:
     stream = Stream()
-    stream.tell(*(media(102 + int(n * spacing_ms), n + 2) for n in range(5000)))
+    for n in range(5000):
+        stream.now += 0.02
+        stream.tell(media(102 + int(n * spacing_ms), n + 2))
     assert stream.heard_bytes() == FRAME * 5000
     assert stream.counts.clock_restarts == 0
 
@@ -692,7 +768,7 @@ def test_l10_one_that_has_ended_answers_all_the_same() -> None:
 def test_the_table_says_what_the_machine_does() -> None:
     oversize = wire.Malformed(Fault.OVERSIZE, "")
     events: dict[type, Event] = {
-        type(event): event for event in (STARTED, TOLD, STOP, CLOSED, DUE, oversize)
+        type(event): event for event in (STARTED, TOLD, REFUSED, STOP, CLOSED, DUE, oversize)
     }
     for (state, kind), entered in TRANSITIONS.items():
         stream = Stream(start=state is State.STREAMING)
@@ -717,7 +793,8 @@ ANYTHING = st.one_of(
     st.builds(wire.Mark, st.just(SID), COUNTS, st.text(max_size=5)),
     st.builds(wire.Dtmf, st.just(SID), COUNTS, st.text(max_size=2)),
     st.builds(wire.Malformed, st.sampled_from(Fault), st.just("")),
-    st.sampled_from([STARTED, TOLD, STOP, CLOSED, DUE, wire.Unknown("x"), wire.Connected("", "")]),
+    st.sampled_from([STARTED, TOLD, REFUSED, STOP, CLOSED, DUE]),
+    st.sampled_from([wire.Unknown("x"), wire.Connected("", "")]),
     st.builds(
         ResetRequest, st.just(Owner.CARRIER), st.sampled_from(ResetReason), st.integers(0, 3)
     ),

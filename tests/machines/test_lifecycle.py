@@ -18,13 +18,21 @@ from callengine.machines.lifecycle import (
     CollectReports,
     Conclude,
     Drain,
+    HandOver,
     Lifecycle,
     MediaReported,
     Reported,
     Restart,
     State,
 )
-from callengine.messages import ActorCrashed, CallEnding, DeadlineReached, Drained, EndCause
+from callengine.messages import (
+    ActorCrashed,
+    CallEnding,
+    DeadlineReached,
+    Drained,
+    EndCause,
+    Transferred,
+)
 
 if TYPE_CHECKING:
     from callengine.machines.lifecycle import Event
@@ -33,15 +41,26 @@ LOST = CallEnding(EndCause.MODEL_LOST, "1006")
 HUNG_UP = CallEnding(EndCause.CALLER_HUNG_UP, "stop")
 CRASHED = ActorCrashed("Supervisor", "ValueError")
 ACTORS = sorted({actor for _, actor in REMEDIES} | {"Supervisor"})
-EVENTS: list[Event] = [HUNG_UP, CRASHED, Drained(), MediaReported(), Reported(), DeadlineReached()]
+EVENTS: list[Event] = [
+    HUNG_UP,
+    CRASHED,
+    Drained(),
+    Transferred(),
+    MediaReported(),
+    Reported(),
+    DeadlineReached(),
+]
+ENDS_AT = 60.0
 CALLER_GOES = [cause for cause in EndCause if cause not in CALLER_STAYS]
 
 
 def in_state(state: State) -> Lifecycle:
-    life = Lifecycle()
+    life = Lifecycle(ends_at=ENDS_AT)
+    life.hands_over = True
     steps: dict[State, list[Event]] = {
         State.SERVING: [],
         State.DRAINING: [LOST],
+        State.HANDING_OVER: [LOST, Drained()],
         State.REPORTING: [HUNG_UP],
         State.OVER: [HUNG_UP, Reported()],
     }
@@ -88,6 +107,28 @@ def test_l13_an_end_that_leaves_the_caller_lets_him_hear_what_is_queued_first(
     assert life.handle(Drained(), 2.0) == [CloseSockets(1000, str(cause)), CollectReports()]
 
 
+def test_the_longest_a_call_may_take() -> None:
+    life = Lifecycle(ends_at=ENDS_AT)
+    assert life.next_deadline() == ENDS_AT
+    assert life.handle(DeadlineReached(), ENDS_AT - 0.1) == []
+    assert life.handle(DeadlineReached(), ENDS_AT) == [Drain()]
+    assert life.cause is EndCause.CALL_TOO_LONG
+
+
+@pytest.mark.parametrize("heard_out", [Drained(), DeadlineReached()])
+def test_a_caller_who_can_be_handed_over_is_when_he_has_heard_all(heard_out: Event) -> None:
+    life = in_state(State.DRAINING)
+    assert life.handle(heard_out, DEADLINE_S[State.DRAINING]) == [HandOver()]
+    assert life.next_deadline() == DEADLINE_S[State.DRAINING] + DEADLINE_S[State.HANDING_OVER]
+
+
+@pytest.mark.parametrize("end", [Transferred(), Transferred("HTTP 500"), HUNG_UP])
+def test_handed_over_or_not_the_call_is_over(end: Event) -> None:
+    life = in_state(State.HANDING_OVER)
+    assert life.handle(end, 1.0) == [CloseSockets(1000, "model_lost"), CollectReports()]
+    assert life.cause is EndCause.MODEL_LOST
+
+
 def test_the_close_codes_are_about_causes_that_close_at_once() -> None:
     assert set(CLOSE_CODES) <= set(CALLER_GOES)
     assert CLOSE_CODES[EndCause.CRASHED] == 1011
@@ -111,6 +152,7 @@ def test_while_draining_the_model_can_end_no_more() -> None:
 
 def test_l12_draining_has_an_end() -> None:
     life = in_state(State.DRAINING)
+    life.hands_over = False
     assert life.handle(DeadlineReached(), DEADLINE_S[State.DRAINING] - 0.1) == []
     assert life.handle(DeadlineReached(), DEADLINE_S[State.DRAINING]) == [
         CloseSockets(1000, "model_lost"),
@@ -138,6 +180,10 @@ CRASH_IN = {
     (State.DRAINING, "TxPacer"): [CloseSockets(1000, "model_lost"), CollectReports()],
     (State.DRAINING, "VADDetector"): [Restart("VADDetector")],
     (State.DRAINING, "Watchdog"): [Restart("Watchdog")],
+    **{
+        (State.HANDING_OVER, actor): [CloseSockets(1000, "model_lost"), CollectReports()]
+        for actor in ACTORS
+    },
 }
 
 

@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callengine.audio.g711 import FRAME_S
-from callengine.machines.pacing import LATE_S, RESET_S, Grid, Punctuality
+from callengine.machines.pacing import (
+    LATE_S,
+    LATENESS_BUCKETS_MS,
+    RESET_S,
+    Grid,
+    Punctuality,
+    lateness_bucket_ms,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -143,6 +150,22 @@ def test_a_reset_with_a_long_lead_does_not_pile_up_audio_at_the_carrier() -> Non
 def test_late_means_a_slot_and_reset_means_200_ms() -> None:
     assert LATE_S == FRAME_S
     assert RESET_S == 0.2
+
+
+@pytest.mark.parametrize(
+    ("lateness_ms", "bound_ms"),
+    [(0.0, 1), (0.999, 1), (1.0, 1), (1.001, 2), (20.0, 20), (20.001, 50), (200.001, math.inf)],
+)
+def test_lateness_falls_into_the_bucket_that_holds_its_bound(
+    lateness_ms: float, bound_ms: float
+) -> None:
+    assert lateness_bucket_ms(lateness_ms) == bound_ms
+
+
+def test_the_buckets_tell_late_frames_and_resets_apart() -> None:
+    assert {LATE_S * 1000, RESET_S * 1000} < set(LATENESS_BUCKETS_MS)
+    assert list(LATENESS_BUCKETS_MS) == sorted(LATENESS_BUCKETS_MS)
+    assert LATENESS_BUCKETS_MS[-1] == math.inf
 
 
 def test_a_source_that_paused_is_neither_late_nor_a_reset() -> None:

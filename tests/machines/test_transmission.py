@@ -240,6 +240,23 @@ def test_late_frames_and_resets_are_counted_apart(stall_s: float, late: int, res
     assert counts.max_lateness_ms == pytest.approx(stall_s * 1000)
 
 
+def test_every_frame_is_in_the_histogram_of_lateness() -> None:
+    """After a stall of 67 ms the frames behind are 47, 27 and 7 ms late."""
+    line = talking()
+    line.run(0.2)
+    counts = line.machine.counts
+    assert counts.lateness == {1.0: counts.frames}
+    due = line.machine.next_deadline()
+    assert due is not None
+    line.now = due + 0.067
+    before = counts.frames
+    line.tell(DUE)
+    assert counts.frames == before + 4
+    assert counts.lateness == {1.0: before, 10.0: 1, 50.0: 2, 200.0: 1}
+    line.run(1)
+    assert counts.lateness.total() == counts.frames
+
+
 def test_a_source_that_runs_dry_is_neither_late_nor_a_reset() -> None:
     """C-A 47: 0.7 times real time, and a stall of 3 s in mid-sentence."""
     line = started()
@@ -902,7 +919,7 @@ def test_what_came_while_nobody_was_sure_is_not_played_over_the_caller() -> None
 
 def test_after_the_close_audio_is_counted_and_not_sent() -> None:
     line = talking()
-    line.machine.close()
+    line.machine.close(line.now)
     sent = len(line.sent())
     line.play(sound(1600, 77), "r2")
     line.run(5.0)
@@ -912,7 +929,7 @@ def test_after_the_close_audio_is_counted_and_not_sent() -> None:
 
 def test_after_the_close_there_is_nothing_to_interrupt() -> None:
     line = talking()
-    line.machine.close()
+    line.machine.close(line.now)
     assert of(SendClear, line.tell(onset(line.now), SpeechConfirmed(line.now), MODEL)) == []
     assert of(SendClear, line.run(5.0)) == []
     assert (line.machine.counts.clears, line.machine.counts.barge_in_events) == (0, 0)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pykka
 import pytest
 import websocket
+from websockets.sync import server
 
 from callengine.edges import carrier, realtime, standalone
 from callengine.machines import inbound, presence, stall
@@ -42,16 +43,16 @@ def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def small_buffers(monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel takes two seconds of audio instead of minutes, and the outboxes half a second."""
-    real_socket, real_serve = websocket.WebSocket, standalone.serve
+    real_socket, real_serve = websocket.WebSocket, server.serve
     option = (socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL_BYTES)
 
     def small_socket(**options: Any) -> websocket.WebSocket:  # noqa: ANN401
         return real_socket(**{**options, "sockopt": [*options["sockopt"], option]})
 
     def small_serve(*args: Any, **options: Any) -> Any:  # noqa: ANN401
-        server = real_serve(*args, **options)
-        server.socket.setsockopt(*option)  # those it accepts inherit it
-        return server
+        made = real_serve(*args, **options)
+        made.socket.setsockopt(*option)  # those it accepts inherit it
+        return made
 
     monkeypatch.setattr(websocket, "WebSocket", small_socket)
     monkeypatch.setattr(standalone, "serve", small_serve)

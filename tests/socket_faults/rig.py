@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from callengine.testing.realtime.record import Record
 
 FAREWELL = noise(0.2, 77)
-AGENT = Agent(farewell=FAREWELL)
+AGENT = Agent(farewell=FAREWELL, fallback=b"")
 QUICK = Behaviour(first_audio_s=0.05)
 SMALL_BYTES = 4_096
 """The size of a socket's buffer, so that few frames fill it."""

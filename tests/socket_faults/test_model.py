@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
@@ -50,10 +50,13 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.realtime
 
+ONCE: Final[dict[str, Any]] = {"agent": AGENT, "model_retries": 0}
+"""What is lost is not connected to again: it is its end that is looked at."""
+
 
 @pytest.mark.edge_case(66)
 def test_a_model_whose_connection_is_reset_while_it_speaks() -> None:
-    with line_to_model() as line, house(agent=AGENT, realtime_url=line.url) as open_house:
+    with line_to_model() as line, house(**ONCE, realtime_url=line.url) as open_house:
         record = hold(open_house, strike=lambda: line.strike(Cut()))
         summary = open_house.summary()
         assert is_released(open_house)
@@ -66,7 +69,7 @@ def test_a_model_whose_connection_is_reset_while_it_speaks() -> None:
 @pytest.mark.usefixtures("short_limits")
 def test_a_model_whose_connection_is_dead_but_open() -> None:
     """Nothing arrives any more, no pong either, and what is sent is lost."""
-    with line_to_model() as line, house(agent=AGENT, realtime_url=line.url) as open_house:
+    with line_to_model() as line, house(**ONCE, realtime_url=line.url) as open_house:
         record = hold(open_house, strike=lambda: line.strike(Swallow()))
         summary = open_house.summary()
         assert is_released(open_house)
@@ -168,7 +171,7 @@ def crowd_call(number: int, *faults: Fault, refuse_with: int | None = None) -> C
 
 def at_once(calls: dict[int, CrowdCall]) -> dict[int, CallSummary]:
     """Hold all these calls at the same time, in one engine."""
-    with Crowd() as crowd, house(agent=AGENT, realtime_url=crowd.model_url) as open_house:
+    with Crowd() as crowd, house(**ONCE, realtime_url=crowd.model_url) as open_house:
         crowd.hold(calls.values(), open_house.server.media_url, deadline_s=CALL_S)
         told = [open_house.summary() for _ in calls]
         assert is_released(open_house)
@@ -213,7 +216,7 @@ def test_a_model_that_does_not_read_is_given_up(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(outbox, "CLOSE_TIMEOUT_S", 0.5)
     with (
         line_to_model(buffer_bytes=SMALL_BYTES) as line,
-        house(agent=AGENT, realtime_url=line.url) as open_house,
+        house(**ONCE, realtime_url=line.url) as open_house,
     ):
         record = hold(open_house, strike=lambda: line.strike(Slow(Side.SERVER)))
         assert record.closed is not None

@@ -106,18 +106,23 @@ def course(
     settings: Settings | None = None,
     behaviour: Behaviour | None = None,
     sabotage: Callable[[Simulation], None] = lambda _: None,
+    **host: Any,  # noqa: ANN401 - of the simulation
 ) -> Course:
-    """Hold a call; `sabotage` may get at it before it begins. Whatever breaks, nothing is left."""
+    """Hold a call; `sabotage` may get at it before it begins. Whatever breaks, nothing is left.
+
+    A model that is lost is not connected to again unless the settings say so.
+    """
     told: list[tuple[float, str, object]] = []
     simulation = Simulation(
         script if isinstance(script, SimulatedCaller) else SimulatedCaller(script),
         SimulatedRealtime(
             replies or [reply(2.0, n) for n in range(9)], behaviour=behaviour, faults=broken
         ),
-        agent or Agent(farewell=FAREWELL),
-        settings or Settings(),
+        agent or Agent(farewell=FAREWELL, fallback=b""),
+        settings or Settings(model_retries=0),
         latency_s=WAY_S,
         watch=lambda at, who, what: told.append((at, who, what)),
+        **host,
     )
     sabotage(simulation)
     held = hold(simulation)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from callengine.machines import (
     barge_in,
+    dialogue,
     inbound,
     interruption,
     lifecycle,
@@ -74,6 +75,7 @@ _CALLER = "stuck/test_caller.py::test_"
 _MODEL = "stuck/test_model.py::test_"
 _RESPONSE = "stuck/test_response.py::test_"
 _PLAYOUT = "stuck/test_playout.py::test_"
+_DIALOGUE = "stuck/test_dialogue.py::test_"
 _FUSES = "stuck/test_fuses.py::test_"
 
 QUEUED: Final = "playout: a frame is due"
@@ -185,6 +187,44 @@ STATES: Final[dict[Enum | str, tuple[Way, ...]]] = {
             _CALLER + "a_false_alarm_is_taken_back_in_time",
         ),
     ),
+    # ---- RealtimeBridge: one session after the other
+    dialogue.State.WAITING: (
+        Follows(
+            inbound.State.WAITING,
+            "nobody answers a call without a stream",
+            _CALLER + "a_stream_that_never_starts_is_closed",
+        ),
+    ),
+    dialogue.State.CASTING: (
+        Deadline(
+            "dialogue.AGENT_DEADLINE_S",
+            1.5,
+            "the stand-in answers",
+            _DIALOGUE + "a_choice_that_is_never_made_is_not_waited_for",
+        ),
+    ),
+    dialogue.State.TALKING: (
+        Follows(
+            session.State.LIVE,
+            "a dialogue is as alive as its session",
+            _MODEL + "a_dead_socket_of_the_model_is_found_although_nobody_speaks",
+        ),
+        Deadline(
+            "dialogue.RETRY_DEADLINE_S",
+            5.0,
+            "so soon a session that took the place of a lost one is live, or has failed",
+            _DIALOGUE + "a_session_that_takes_the_place_of_another_is_live_soon_or_has_failed",
+        ),
+    ),
+    dialogue.State.PARTED: (
+        Deadline(
+            "dialogue.RETRY_PAUSE_S",
+            0.25,
+            "connected to again",
+            _DIALOGUE + "a_model_that_is_lost_is_connected_to_again_presently",
+        ),
+    ),
+    dialogue.State.OVER: (Harmless("the supervisor has been told; requests are refused"),),
     # ---- RealtimeBridge: the session
     session.State.CONNECTING: (
         Deadline(
@@ -356,13 +396,28 @@ STATES: Final[dict[Enum | str, tuple[Way, ...]]] = {
             "machines/test_lifecycle.py::test_l14_what_becomes_of_the_crash_of_each_actor",
         ),
     ),
-    lifecycle.State.SERVING: (Harmless("it is the call: whoever sees an end coming tells it"),),
+    lifecycle.State.SERVING: (
+        Deadline(
+            "settings.Settings.max_call_s",
+            3600.0,
+            "call_too_long",
+            _DIALOGUE + "a_call_that_goes_on_and_on_ends_with_the_farewell",
+        ),
+    ),
     lifecycle.State.DRAINING: (
         Deadline(
             "lifecycle.DEADLINE_S",
             20.0,
             "closed",
             _PLAYOUT + "a_farewell_that_cannot_be_heard_is_not_waited_for_for_ever",
+        ),
+    ),
+    lifecycle.State.HANDING_OVER: (
+        Deadline(
+            "lifecycle.DEADLINE_S",
+            4.0,
+            "closed, whatever the carrier does",
+            _DIALOGUE + "a_carrier_that_never_says_whether_it_takes_the_call_is_not_waited_for",
         ),
     ),
     lifecycle.State.REPORTING: (

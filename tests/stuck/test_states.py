@@ -70,8 +70,7 @@ def value_of(constant: str, state: Enum | str) -> float:
         kind = getattr(module, path.removeprefix("settings."))
         (default,) = [each.default for each in dataclasses.fields(kind) if each.name == name]
         assert isinstance(default, int)
-        assert name.endswith("_ms")
-        return default / 1000
+        return default / {"ms": 1000, "s": 1}[name.rpartition("_")[2]]
     found = getattr(importlib.import_module(f"callengine.machines.{path}"), name)
     return float(found[state] if isinstance(found, Mapping) else found)
 

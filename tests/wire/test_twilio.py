@@ -234,6 +234,39 @@ def test_custom_parameters_are_always_a_mapping_of_texts(
     assert decoded.custom_parameters == expected
 
 
+@pytest.mark.edge_case(18)
+@pytest.mark.parametrize(
+    ("parameters", "fits"),
+    [
+        ({f"p{n}": "v" for n in range(64)}, True),
+        ({f"p{n}": "v" for n in range(65)}, False),
+        ({"n": "v" * 511}, True),
+        ({"n": "v" * 512}, False),
+        ({"n" * 512: ""}, True),
+        ({"n" * 513: ""}, False),
+        ({"short": "v", "n": "é" * 512}, False),
+        ({"n": list(range(300))}, False),
+    ],
+)
+def test_custom_parameters_are_kept_and_therefore_limited(
+    parameters: dict[str, object], fits: bool
+) -> None:
+    decoded = decode(replaced(IN["start"], "start.customParameters", parameters))
+    assert isinstance(decoded, twilio.Start) is fits
+    if not fits:
+        assert decoded == twilio.Malformed(Fault.TOO_LONG, "start.customParameters")
+
+
+def test_the_account_may_be_missing_but_is_limited_too() -> None:
+    account = "start.accountSid"
+    for nobody in ("", None, 7):
+        decoded = decode(replaced(IN["start"], account, nobody))
+        assert isinstance(decoded, twilio.Start)
+        assert decoded.account_sid == ""
+    too_long = decode(replaced(IN["start"], account, "A" * 513))
+    assert too_long == twilio.Malformed(Fault.TOO_LONG, account)
+
+
 def test_the_track_is_told_apart_and_inbound_if_not_said() -> None:
     outbound = decode(replaced(IN["media"], "media.track", "outbound"))
     unsaid = decode(without(IN["media"], "media.track"))

@@ -2,7 +2,8 @@
 
 The server under test is anything that speaks Twilio Media Streams and calls the model at
 `model_url`. Callers come in one after the other, so that each meets its own model; from then on
-they are on the line together. It judges nothing.
+they are on the line together. Whose a second session of a call is nobody could tell: the server
+must not connect again when a model is lost. It judges nothing.
 """
 
 from __future__ import annotations

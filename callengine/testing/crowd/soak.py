@@ -66,7 +66,8 @@ class Soaked:
 def soak(calls: int, *, at_once: int, warm_up: int, wait: bool) -> Soaked:
     """Hold so many calls, so many at a time; `wait` for the alarms of the last ones, too."""
     with Crowd() as crowd:
-        settings, agent = Settings(realtime_url=crowd.model_url), Agent(farewell=FAREWELL)
+        settings = Settings(realtime_url=crowd.model_url, model_retries=0)
+        agent = Agent(farewell=FAREWELL)
         with EngineProcess(settings, agent) as engine:
             _hold(crowd, engine, range(warm_up), at_once)
             unused = engine.stop()

@@ -74,6 +74,10 @@ RULES: Final[dict[str, Rule]] = {
     "Transmission.ledger": Kind.IGNORED,
     "Transmission.late_at": Kind.IGNORED,
     "Transmission.own_audio_bytes": Kind.IGNORED,
+    # Nobody tells it here that anything is owed (see `terms.TO_PACER`): it stays as it began.
+    "Transmission._dead_air": Kind.IGNORED,
+    # What is owed decides only what the pacer would be told of it.
+    "Conversation._owed": Kind.IGNORED,
     "Playout.counts": Kind.IGNORED,
     "Conversation.counts": Kind.IGNORED,
     "Session.counts": Kind.IGNORED,
@@ -108,6 +112,7 @@ RULES: Final[dict[str, Rule]] = {
     # The same from the first move to the last.
     "Session._config": Kind.IGNORED,
     "Conversation._greeting": Kind.IGNORED,
+    "Conversation._resume": Kind.IGNORED,
     "SendTurnDetection.config": Kind.IGNORED,
     # Generations and names.
     "Playout.generation": Kind.GENERATION,

@@ -68,5 +68,7 @@ class Waiting:
 
 TO_BRIDGE: Final = (Interrupted, BargeInConfirmed, BargeInDismissed, CallerSpoke, ResponseHeard)
 TO_PACER: Final = (PlayAudio, AudioComplete, ModelHeardSpeech)
+"""`AnswerOwed` is left out. What fills a silence is seconds away from any race: it is one more
+response of one's own, and drawn calls judge it by the caller's ear."""
 TO_SERVER: Final = (SendCreate, SendCancel, SendTurnDetection, SendProbe)
 TO_CARRIER: Final = (SendMedia, SendMark, SendClear)

@@ -117,6 +117,10 @@ class TroubledProxy:
         """`url` by way of this proxy."""
         return urlsplit(url)._replace(netloc=f"127.0.0.1:{self.port}").geturl()
 
+    def turn_to(self, target: tuple[str, int]) -> None:
+        """Pass on to another server from now on; connections that are open stay where they are."""
+        self._target = target
+
     def strike(self, trouble: Trouble) -> None:
         """Get every open connection into trouble, `trouble.after_s` from now."""
 

@@ -60,6 +60,7 @@ def summary(tally: Tally) -> Iterable[str]:
     yield f"simulated    {hours:.1f} hours in {tally.real_s:.0f} s, {speed:.0f} times real time"
     yield f"barge-ins    {_counts(tally.barge_ins)}"
     yield f"troubles     {_counts(tally.troubles)}"
+    yield f"waits        {_counts(tally.waits)}"
     yield f"laws         {len(laws.ALWAYS) + 1} laws, checked {tally.laws_checked:,} times"
     yield f"violations   {tally.broken_calls:,} calls"
     for law, number in tally.breaches.most_common():

@@ -37,6 +37,7 @@ class Tally:
     broken_calls: int = 0
     barge_ins: Counter[str] = field(default_factory=Counter)
     troubles: Counter[str] = field(default_factory=Counter)
+    waits: Counter[str] = field(default_factory=Counter)
     breaches: Counter[str] = field(default_factory=Counter)
     broken: deque[Verdict] = field(default_factory=lambda: deque(maxlen=MAX_KEPT))
 
@@ -48,6 +49,7 @@ class Tally:
         self.laws_checked += verdict.laws_checked
         self.barge_ins += verdict.barge_ins
         self.troubles += verdict.troubles
+        self.waits += verdict.waits
         if verdict.breaches:
             self.broken_calls += 1
             self.breaches.update(breach.law for breach in verdict.breaches)

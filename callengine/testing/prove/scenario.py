@@ -6,7 +6,8 @@ shortened and printed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import itertools
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import TYPE_CHECKING, Final
 
@@ -27,7 +28,16 @@ from callengine.testing.caller.script import (
     WaitUntilQuiet,
 )
 from callengine.testing.held import noise, reply
-from callengine.testing.prove.trouble import ENDS_THE_CALL, Trouble, draw_trouble, may_end
+from callengine.testing.prove.trouble import (
+    ENDS_THE_CALL,
+    LOST,
+    Trouble,
+    draw_loss,
+    draw_trouble,
+    may_end,
+    session_never_made,
+)
+from callengine.testing.realtime.faults import DelaySessionUpdated
 from callengine.testing.realtime.script import (
     Behaviour,
     CancelStyle,
@@ -42,6 +52,9 @@ from callengine.testing.realtime.server import SimulatedRealtime
 from callengine.testing.simulation import Simulation
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from callengine.testing.realtime.faults import Fault
     from callengine.testing.simulation import Watch
 
 MIN_CALL_S: Final = 20.0
@@ -79,8 +92,23 @@ class ReplyPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class Successor:
+    """A session that takes the place of one that was lost."""
+
+    behaviour: Behaviour = field(default_factory=Behaviour)
+    faults: tuple[Fault, ...] = ()
+
+    @property
+    def lasts(self) -> bool:
+        """It begins, if late, and goes on to the end of the call."""
+        return all(
+            isinstance(fault, DelaySessionUpdated) and fault.seconds for fault in self.faults
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Scenario:
-    """One call."""
+    """One call. `successors` are the models that can be reached when one is lost, in order."""
 
     seed: int
     script: tuple[Step, ...]
@@ -97,9 +125,15 @@ class Scenario:
     mark_echo_delay_s: float = 0.0
     behaviour: Behaviour = field(default_factory=Behaviour)
     troubles: tuple[Trouble, ...] = ()
+    successors: tuple[Successor, ...] = ()
+    fallback_s: float = 1.0
+    fallback_text: str | None = None
+    fallback_after_ms: int = 2500
 
     def simulation(self, watch: Watch | None = None) -> Simulation:
         """The call, ready to be held."""
+        faults = tuple(fault for trouble in self.troubles for fault in trouble.model)
+        models = self._models([Successor(self.behaviour, faults), *self.successors])
         return Simulation(
             SimulatedCaller(
                 self.script + self.ending,
@@ -107,31 +141,48 @@ class Scenario:
                 playout_delay_s=self.playout_delay_s,
                 mark_echo_delay_s=self.mark_echo_delay_s,
             ),
-            SimulatedRealtime(
-                self._reply,
-                behaviour=self.behaviour,
-                faults=[fault for trouble in self.troubles for fault in trouble.model],
-                seed=self.seed,
-            ),
+            next(models),
             self._agent(),
-            Settings(onset_frames=self.onset_frames, lead_ms=self.lead_ms),
+            Settings(
+                onset_frames=self.onset_frames,
+                lead_ms=self.lead_ms,
+                fallback_after_ms=self.fallback_after_ms,
+            ),
             seed=self.seed,
             latency_s=self.latency_s,
             jitter_s=self.jitter_s,
             hiccups=tuple(t.hiccup for t in self.troubles if t.hiccup is not None),
             watch=watch,
+            next_model=lambda: next(models, None),
         )
 
-    def _reply(self, request: ReplyRequest) -> Reply:
-        """The plans begin again at the end, but no two replies sound the same."""
-        plan = self.replies[(request.number - 1) % len(self.replies)]
-        return plan.made(1000 * self.seed + request.number)
+    def _models(self, sessions: list[Successor]) -> Iterator[SimulatedRealtime]:
+        """One goes on where the one before was lost. The plans begin again at the end, but no two
+        replies sound the same."""
+        numbers = itertools.count(1)
+
+        def answer(_: ReplyRequest) -> Reply:
+            number = next(numbers)
+            plan = self.replies[(number - 1) % len(self.replies)]
+            return plan.made(1000 * self.seed + number)
+
+        for n, session in enumerate(sessions):
+            yield SimulatedRealtime(
+                answer,
+                behaviour=session.behaviour,
+                faults=session.faults,
+                seed=self.seed + n,
+                ids_from=1000 * n,
+            )
 
     @property
     def may_end(self) -> frozenset[EndCause]:
         """How the call may end. A model with nothing to say twice in a row is given up."""
         silent = any(not plan.seconds for plan in self.replies)
-        return may_end(self.troubles) | ({EndCause.MODEL_FAILED} if silent else set())
+        ends = may_end(self.troubles) | ({EndCause.MODEL_FAILED} if silent else set())
+        if not self.successors:
+            return ends
+        return ends - LOST if self.successors[0].lasts else ends | LOST
 
     def _agent(self) -> Agent:
         return Agent(
@@ -139,6 +190,8 @@ class Scenario:
             greeting_protected=self.greeting_protected,
             vad=DEAF if self.model_is_deaf_to_coughs else VadConfig(),
             tools=(Tool("lookup", "", {"type": "object"}, lambda what: what),),
+            fallback=noise(self.fallback_s, -self.seed - 500_000_000),
+            fallback_text=self.fallback_text,
             farewell=noise(1.0, -self.seed - 1),
         )
 
@@ -151,7 +204,7 @@ def draw(seed: int) -> Scenario:
     greeting = rng.choice([None, "Say hello.", "Say hello.", "Say hello."])
     # A carrier's delay shows when the first audio was heard; it must not shrink in underruns.
     measurable = greeting is not None and not troubles and behaviour.pace > 1.0
-    return Scenario(
+    scenario = Scenario(
         seed,
         *_scripts(rng, troubles, greets=greeting is not None),
         tuple(_reply_plan(rng) for _ in range(9)),
@@ -167,6 +220,54 @@ def draw(seed: int) -> Scenario:
         behaviour=behaviour,
         troubles=troubles,
     )
+    return _with_waits(scenario, rng)
+
+
+def _with_waits(scenario: Scenario, rng: Random) -> Scenario:
+    """Whatever makes the caller wait: a slow model, one that is lost, and what he hears then."""
+    behaviour, troubles = _maybe_slow(scenario.behaviour, rng), scenario.troubles
+    lost = rng.random() < 0.3
+    if lost:
+        troubles += (draw_loss(rng),)
+    successors = tuple(_successor(rng) for _ in range(rng.choice([0, 1, 1, 2])))
+    slowest_s = max(each.first_audio_s for each in (behaviour, *(s.behaviour for s in successors)))
+    quiet_s = 4.0 if slowest_s <= 1.0 and not any(s.faults for s in successors) else slowest_s + 6.0
+    hears_out = WaitUntilQuiet(4.0, 24.0)
+    return replace(
+        scenario,
+        ending=tuple(
+            replace(step, quiet_s=quiet_s, timeout_s=40.0 + quiet_s) if step == hears_out else step
+            for step in scenario.ending
+        ),
+        # See `measurable`; and the greeting of a slow model is interrupted before it is measured.
+        playout_delay_s=0.0 if lost or behaviour.first_audio_s > 1.0 else scenario.playout_delay_s,
+        behaviour=behaviour,
+        troubles=troubles,
+        successors=successors,
+        fallback_s=rng.choice([0.0, 0.6, 1.0, 1.31]),
+        fallback_text=rng.choice([None, "Sorry, I was away."]),
+        fallback_after_ms=rng.choice([1000, 2500, 2500]),
+    )
+
+
+def _maybe_slow(behaviour: Behaviour, rng: Random) -> Behaviour:
+    if rng.random() < 0.8:
+        return behaviour
+    return replace(behaviour, first_audio_s=rng.choice([2.6, 3.5, 5.0]))
+
+
+def _successor(rng: Random) -> Successor:
+    faults: tuple[Fault, ...] = rng.choice(
+        [
+            (),
+            (),
+            (),
+            (DelaySessionUpdated(rng.uniform(0.1, 4.0)),),
+            draw_loss(rng).model,
+            session_never_made(rng),
+        ]
+    )
+    return Successor(_maybe_slow(_manners(rng), rng), faults)
 
 
 def _reply_plan(rng: Random) -> ReplyPlan:

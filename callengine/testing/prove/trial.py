@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from callengine.testing import laws
@@ -40,6 +40,8 @@ class Verdict:
     barge_ins: Counter[str]
     troubles: Counter[str]
     laws_checked: int
+    waits: Counter[str] = field(default_factory=Counter)
+    """How often what the caller waited for was bridged, and how."""
 
 
 def name_of(law: Callable[[Held], None]) -> str:
@@ -53,7 +55,7 @@ def judge(scenario: Scenario, watch: Watch | None = None) -> Verdict:
     try:
         held = hold(scenario.simulation(watch))
         cause = held.summary.end_cause
-        excuses = excused(scenario.troubles, cause)
+        excuses = excused(scenario.troubles, held)
         checked = [law for law in laws.ALWAYS if law not in excuses]
         breaches = [Breach(name_of(law), seen) for law in checked if (seen := _seen(law, held))]
         if cause not in scenario.may_end:
@@ -68,6 +70,9 @@ def judge(scenario: Scenario, watch: Watch | None = None) -> Verdict:
         Counter(entry.outcome.value for entry in held.summary.barge_ins),
         troubles,
         len(checked) + 1,
+        Counter(
+            {"fallbacks": held.summary.fallbacks, "models that took over": len(held.later_models)}
+        ),
     )
 
 

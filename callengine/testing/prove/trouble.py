@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from callengine.testing.held import Held
 
 
+LOSS: Final = "model lost"
+
+
 @dataclass(frozen=True, slots=True)
 class Trouble:
     """One thing that goes wrong. `steps` go somewhere into the caller's script."""
@@ -45,7 +48,21 @@ def _model_gone(rng: Random) -> tuple[faults.Fault, ...]:
     return (faults.CloseSocket(rng.choice(moments), code, abrupt=rng.random() < 0.3),)
 
 
-def _session_never_made(rng: Random) -> tuple[faults.Fault, ...]:
+def draw_loss(rng: Random) -> Trouble:
+    """The model is lost, sooner or later, in a way that another session may not meet."""
+    moments: list[faults.Trigger] = [
+        faults.After(rng.uniform(0.0, 19.0)),
+        faults.AtAppend(rng.randint(1, 900)),
+        faults.AtResponse(rng.randint(1, 4), rng.choice([0, 200, 1500])),
+        faults.AtResponseDone(rng.randint(1, 4)),
+    ]
+    moment, code = rng.choice(moments), rng.choice([1000, 1001, 1008, 1011, 1012, 1013])
+    close = (faults.CloseSocket(moment, code, abrupt=rng.random() < 0.3),)
+    return Trouble(LOSS, rng.choice([close, close, faults.session_expired(moment)]))
+
+
+def session_never_made(rng: Random) -> tuple[faults.Fault, ...]:
+    """Faults of a session that never begins."""
     return rng.choice(
         [
             faults.key_refused(),
@@ -76,7 +93,7 @@ def _oddities(rng: Random) -> tuple[faults.Fault, ...]:
 
 _MODEL: Final[Mapping[str, Callable[[Random], tuple[faults.Fault, ...]]]] = {
     "model gone": _model_gone,
-    "session never made": _session_never_made,
+    "session never made": session_never_made,
     "session expired": lambda rng: faults.session_expired(faults.After(rng.uniform(20.0, 26.0))),
     "session late": lambda rng: (faults.DelaySessionUpdated(rng.uniform(0.1, 4.0)),),
     "audio stalls": lambda rng: (
@@ -111,11 +128,18 @@ _CARRIER: Final[Mapping[str, Callable[[Random], tuple[Step, ...]]]] = {
     ),
 }
 
+LOST: Final = frozenset({EndCause.MODEL_LOST, EndCause.SESSION_EXPIRED})
+"""How a call ends whose model was lost, if no other takes over."""
+
+LOSSES: Final = frozenset({"model gone", LOSS, "session expired"})
+"""Where another session takes over, the law of the figures takes it into account."""
+
 ENDS: Final[Mapping[str, frozenset[EndCause]]] = {
     "model gone": frozenset({EndCause.MODEL_LOST, EndCause.MODEL_REFUSED}),
     "session never made": frozenset(
         {EndCause.MODEL_LOST, EndCause.MODEL_REFUSED, EndCause.SESSION_REFUSED}
     ),
+    LOSS: LOST,
     "session expired": frozenset({EndCause.SESSION_EXPIRED}),
     "response fails": frozenset({EndCause.MODEL_FAILED}),
     "not announced": frozenset({EndCause.MODEL_FAILED}),  # if it goes on and on
@@ -139,7 +163,9 @@ is cut need not have seen the same."""
 
 EXCUSES: Final[Mapping[str, frozenset[Callable[[Held], None]]]] = {
     "caller hangs up": ENDED_EARLY,
-    "model gone": frozenset({laws.counters_agree}),  # also if the caller hangs up just then
+    # If the caller hangs up just then, or the call ends for another reason.
+    "model gone": frozenset({laws.counters_agree}),
+    LOSS: frozenset({laws.counters_agree}),
     "session expired": frozenset({laws.counters_agree}),
     # Nobody can know of it; the answer is asked for until it is over, and the caller, who has heard
     # nothing for long enough, may hang up in the middle of it.
@@ -147,6 +173,7 @@ EXCUSES: Final[Mapping[str, frozenset[Callable[[Held], None]]]] = {
 }
 
 KINDS: Final = ("hiccup", *_MODEL, *_CARRIER)
+"""What is drawn by `draw_trouble`; a `LOSS` is drawn apart."""
 
 ENDS_THE_CALL: Final = frozenset({"caller hangs up", "carrier lost"})
 """Their steps come last."""
@@ -162,10 +189,12 @@ def draw_trouble(rng: Random) -> Trouble:
     return Trouble(kind, hiccup=Hiccup(rng.uniform(1.0, 20.0), rng.choice([0.03, 0.15, 0.5, 1.5])))
 
 
-def excused(troubles: tuple[Trouble, ...], cause: EndCause) -> frozenset[Callable[[Held], None]]:
+def excused(troubles: tuple[Trouble, ...], held: Held) -> frozenset[Callable[[Held], None]]:
     """The laws that need not hold in a call that ended like this."""
-    early = ENDED_EARLY if cause is not EndCause.CALLER_HUNG_UP else frozenset()
-    return early.union(*(EXCUSES.get(trouble.kind, frozenset()) for trouble in troubles))
+    early = held.summary.end_cause is not EndCause.CALLER_HUNG_UP
+    kinds = {trouble.kind for trouble in troubles} - (LOSSES if held.later_models else set())
+    excuses = [EXCUSES.get(kind, frozenset()) for kind in kinds]
+    return frozenset().union(ENDED_EARLY if early else (), *excuses)
 
 
 def may_end(troubles: tuple[Trouble, ...]) -> frozenset[EndCause]:

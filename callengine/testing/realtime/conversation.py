@@ -49,9 +49,9 @@ class Item:
 class Conversation:
     """The default conversation of a session."""
 
-    def __init__(self) -> None:
+    def __init__(self, ids_from: int = 0) -> None:
         self.items: list[Item] = []
-        self._made = 0
+        self._made = ids_from
 
     def new_id(self, kind: str) -> str:
         """A fresh item id; `kind` is a letter that makes transcripts of a run readable."""

@@ -85,11 +85,18 @@ class Line:
     """Sends the server's events, in order, as far as the faults let it."""
 
     def __init__(
-        self, agenda: Agenda, record: Record, faults: tuple[Fault, ...], latency_s: float
+        self,
+        agenda: Agenda,
+        record: Record,
+        faults: tuple[Fault, ...],
+        latency_s: float,
+        *,
+        ids_from: int = 0,
     ) -> None:
         self._agenda = agenda
         self._record = record
         self._latency_s = latency_s
+        self._ids_from = ids_from
         self._faults = faults
         self._waiting = [f for f in faults if isinstance(f, _STRIKING)]
         self._outgoing: list[Outgoing] = []
@@ -188,7 +195,7 @@ class Line:
         owner = body.get("response_id") or body.get("response", {}).get("id")
         if owner is None:
             return 1
-        number = int(owner.removeprefix(RESPONSE_ID_PREFIX))
+        number = int(owner.removeprefix(RESPONSE_ID_PREFIX)) - self._ids_from
         untold = _UNTOLD.get(event_type)
         if untold and any(f.response_number == number for f in faults_of(untold, self._faults)):
             return 0

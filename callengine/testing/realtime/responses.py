@@ -55,7 +55,12 @@ class Responses:
         number = len(self._stage.record.responses) + 1
         reply = self._choose(ReplyRequest(number, automatic, response))
         made = ResponseRecord(
-            response_id(number), number, automatic, out_of_band, now, response.get("metadata")
+            response_id(self._stage.ids_from + number),
+            number,
+            automatic,
+            out_of_band,
+            now,
+            response.get("metadata"),
         )
         self._stage.record.responses.append(made)
         order = self._order(reply, made, response)

@@ -50,7 +50,8 @@ class SimulatedRealtime:
 
     `replies` are spoken one after the other and begin again at the end, or are chosen by a
     function. `record` tells afterwards everything that was received, sent and refused. The same
-    script, seed and client give the same bytes. On a real port:
+    script, seed and client give the same bytes. Ids are counted from `ids_from`: those of two
+    sessions of one call must differ, as they do at the real server. On a real port:
 
         with PeerServer(lambda: SimulatedRealtime([said("agent_reply_1")])) as server:
             ...  # connect the agent to server.url
@@ -63,6 +64,7 @@ class SimulatedRealtime:
         behaviour: Behaviour | None = None,
         faults: Sequence[Fault] = (),
         seed: int = 0,
+        ids_from: int = 0,
     ) -> None:
         if not callable(replies) and not replies:
             raise ValueError("replies is empty; a response needs at least one reply to give")
@@ -74,9 +76,10 @@ class SimulatedRealtime:
             tuple(faults),
             self.record,
             agenda,
-            Line(agenda, self.record, tuple(faults), behaviour.latency_s),
+            Line(agenda, self.record, tuple(faults), behaviour.latency_s, ids_from=ids_from),
             Session(behaviour),
-            Conversation(),
+            Conversation(ids_from),
+            ids_from,
         )
         self._responses = Responses(self._stage, replies, Random(seed))
         self._input = InputBuffer(self._stage, self._responses)

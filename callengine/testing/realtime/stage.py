@@ -27,6 +27,7 @@ class Stage:
     line: Line
     session: Session
     conversation: Conversation
+    ids_from: int = 0
 
     def add_item(self, item: Item, now: float, *, previous_item_id: str | None = None) -> None:
         """Put a finished item into the conversation and announce it. Raises `Refusal`."""

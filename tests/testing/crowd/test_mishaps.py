@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from callengine import EndCause
-from callengine.testing import Simulation
+from callengine.testing import Simulation, laws
 from callengine.testing.crowd.mishaps import (
     AGENT,
     NONE,
@@ -22,6 +22,7 @@ from callengine.testing.crowd.mishaps import (
     draw_call,
     strangers,
 )
+from callengine.testing.figures import Figure
 from callengine.testing.network.proxy import Swallow
 
 if TYPE_CHECKING:
@@ -87,9 +88,9 @@ def test_what_arrived_without_having_been_sent_is_found(
     broken = replace(drawn, mishap=Mishap("of some kind"))
     assert list(breaches(broken, summary)) == []
     fewer = replace(summary, tx_frames=summary.tx_frames - 1)
-    assert list(breaches(broken, fewer)) == [
-        f"frames out: {summary.tx_frames} arrived, {fewer.tx_frames} were sent"
-    ]
+    figure = Figure("frames out", fewer.tx_frames, summary.tx_frames)
+    law = laws.counters_invent_nothing.__name__
+    assert list(breaches(broken, fewer)) == [f"{law}: {figure}"]
 
 
 def test_the_same_seed_draws_the_same_call() -> None:

@@ -46,7 +46,7 @@ def test_no_order_of_moves_breaks_a_law(start: str) -> None:
 # ---- bugs, one line each
 
 
-def any_generation_is_played(machine: Transmission, event: PlayAudio) -> None:
+def any_generation_is_played(machine: Transmission, event: PlayAudio, _: float) -> None:
     machine.playout.queue(
         event.response_id, event.item_id, event.content_index, event.audio, protected=False
     )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
     """Audio of any generation is played."""
 
-    def queue(machine: Transmission, event: PlayAudio) -> None:
+    def queue(machine: Transmission, event: PlayAudio, _: float) -> None:
         machine.playout.queue(
             event.response_id, event.item_id, event.content_index, event.audio, protected=False
         )

@@ -256,3 +256,14 @@ def test_each_connection_has_troubles_of_its_own() -> None:
             assert read(each.server, 4) == b"fine"
         for each in pairs:
             each.close()
+
+
+def test_new_connections_go_where_it_was_turned_to() -> None:
+    with listening() as old, listening() as new, TroubledProxy(old.getsockname()) as proxy:
+        before = Pair(proxy, old)
+        proxy.turn_to(new.getsockname())
+        after = Pair(proxy, new)
+        for each, word in ((before, b"old"), (after, b"new")):
+            each.client.sendall(word)
+            assert each.server.recv(10) == word
+            each.close()

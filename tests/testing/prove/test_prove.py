@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -17,13 +18,13 @@ from callengine.testing.prove.scenario import MAX_CALL_S, MIN_CALL_S, Scenario, 
 from callengine.testing.prove.shrink import shrink
 from callengine.testing.prove.timeline import Timeline, describe
 from callengine.testing.prove.trial import Breach, Verdict, judge, name_of
-from callengine.testing.prove.trouble import KINDS
+from callengine.testing.prove.trouble import KINDS, LOSS, LOST
 from callengine.testing.realtime.script import Behaviour
 
 if TYPE_CHECKING:
     from callengine.testing.held import Held
 
-SEED = 1
+SEED = 14
 """A call with an interruption and without troubles; a test below says so."""
 
 
@@ -49,8 +50,9 @@ def test_a_drawn_call_keeps_the_laws(seed: int) -> None:
 
 def test_calls_last_from_twenty_seconds_to_a_minute_and_have_all_troubles() -> None:
     scenarios = [draw(seed) for seed in range(400)]
-    assert {t.kind for scenario in scenarios for t in scenario.troubles} == set(KINDS)
-    lasted = [judge(s).duration_s for s in scenarios[:40] if not s.troubles]
+    assert {t.kind for scenario in scenarios for t in scenario.troubles} == {*KINDS, LOSS}
+    quick = [s for s in scenarios if not s.troubles and s.behaviour.first_audio_s <= 1.0]
+    lasted = [judge(s).duration_s for s in quick[:20]]
     assert min(lasted) >= MIN_CALL_S
     assert max(lasted) <= MAX_CALL_S
 
@@ -96,6 +98,51 @@ def test_an_end_that_nothing_explains_is_a_finding() -> None:
     scenario = draw(SEED)
     assert EndCause.MODEL_LOST not in scenario.may_end
     assert hold(scenario.simulation()).summary.end_cause in scenario.may_end
+
+
+def a_call_whose_model_is_lost() -> Scenario:
+    scenarios = (draw(seed) for seed in itertools.count(1))
+    return next(
+        scenario
+        for scenario in scenarios
+        if [trouble.kind for trouble in scenario.troubles] == [LOSS]
+        and scenario.successors
+        and scenario.successors[0].lasts
+    )
+
+
+def test_a_call_goes_on_with_another_model_if_there_is_one() -> None:
+    """Its replies go on, too: no two sessions say the same."""
+    scenario = a_call_whose_model_is_lost()
+    held = hold(scenario.simulation())
+    assert len(held.models) == 2
+    assert held.summary.end_cause in scenario.may_end
+    assert not scenario.may_end & LOST
+    said = [response.audio for response in held.responses if response.audio]
+    assert len({audio[:160] for audio in said}) == len(said)
+    assert len({response.id for response in held.responses}) == len(held.responses)
+
+
+def test_a_call_ends_if_no_other_model_can_be_reached() -> None:
+    scenario = replace(a_call_whose_model_is_lost(), successors=())
+    held = hold(scenario.simulation())
+    assert len(held.models) == 1
+    assert held.summary.end_cause in scenario.may_end & LOST
+
+
+def test_slow_models_and_agents_without_a_fallback_are_drawn() -> None:
+    scenarios = [draw(seed) for seed in range(100)]
+    assert {0.0} < {scenario.fallback_s for scenario in scenarios}
+    assert sum(scenario.behaviour.first_audio_s > 2.5 for scenario in scenarios) > 10
+    assert {len(scenario.successors) for scenario in scenarios} == {0, 1, 2}
+    assert any(not one.lasts for scenario in scenarios for one in scenario.successors)
+
+
+def test_the_tally_says_how_often_another_model_took_over_and_a_fallback_was_played() -> None:
+    tally = Tally()
+    tally.add(Verdict(7, 30.0, (), Counter(), Counter(), 18, Counter({"fallbacks": 2})))
+    told = "\n".join(command.summary(tally))
+    assert "waits        fallbacks 2" in told
 
 
 def test_the_event_script_shows_what_is_unusual() -> None:

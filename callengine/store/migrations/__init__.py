@@ -1,0 +1,1 @@
+"""Alembic's environment and scripts; `callengine.store.schema` runs them."""

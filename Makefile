@@ -1,4 +1,4 @@
-# What has no clock of its own is tested on all cores; real sockets are tested one after the other.
+# What has a clock is tested apart from what keeps the cores busy.
 # `make call` holds a test call, `make test` runs the tests, `make prove` simulates calls and checks
 # the laws in each (CALLS=500 SEED=1); all set up a virtual environment.
 # Another interpreter: make test PYTHON=python3.13 VENV=.venv-3.13
@@ -16,7 +16,7 @@ call: $(VENV)/with-serve
 
 test: $(VENV)/with-test
 	$(VENV)/bin/python -m pytest -m 'not realtime' --numprocesses auto
-	$(VENV)/bin/python -m pytest -m realtime
+	$(VENV)/bin/python -m pytest -m realtime --numprocesses auto
 
 # The database's tests again, on the older of the two SQLAlchemys that hosts have.
 test-sqlalchemy-2.0: $(VENV)/with-test

@@ -19,7 +19,7 @@ from types import NoneType, UnionType
 from typing import Any, Final, Union, get_args, get_origin, get_type_hints
 from uuid import UUID
 
-from callengine.machines.conversation import ConversationCounts
+from callengine.machines.conversation_terms import ConversationCounts
 from callengine.machines.dialogue import DialogueCounts
 from callengine.machines.inbound import InboundCounts
 from callengine.machines.metering import Usage

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import reduce
 from typing import TYPE_CHECKING, Any, Final
 
-from callengine.machines.conversation import ConversationCounts
+from callengine.machines.conversation_terms import ConversationCounts
 from callengine.machines.dialogue import DialogueCounts
 from callengine.machines.metering import Usage
 from callengine.machines.playout import PlayoutCounts

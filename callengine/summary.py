@@ -16,7 +16,7 @@ from callengine.reports import BridgeReport, Crash, HostCounts, PacerReport
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from callengine.machines.conversation import ConversationCounts
+    from callengine.machines.conversation_terms import ConversationCounts
     from callengine.machines.dialogue import DialogueCounts
     from callengine.machines.metering import Usage
     from callengine.machines.playout import PlayoutCounts

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from callengine.machines.conversation import ConversationCounts
+from callengine.machines.conversation_terms import ConversationCounts
 from callengine.machines.inbound import InboundCounts
 from callengine.machines.playout import PlayoutCounts
 from callengine.machines.response import Cancel, ResponseCounts, Settlement

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 from callengine.actors.dispatch import Dispatcher, tell
 from callengine.actors.shell import Shell, wait_until_handled
 from callengine.agent import Agent
-from callengine.machines.conversation import SendFunctionOutput, SendTurn
+from callengine.machines.conversation_terms import SendFunctionOutput, SendTurn
 from callengine.machines.dialogue import (
     AgentFound,
     Brief,

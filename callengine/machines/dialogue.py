@@ -14,8 +14,9 @@ from dataclasses import astuple, dataclass, replace
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from callengine.machines import conversation as talk
-from callengine.machines.conversation import Conversation, Resume, SaidTurn
+from callengine.machines import conversation_terms as terms
+from callengine.machines.conversation import Conversation
+from callengine.machines.conversation_terms import Resume, SaidTurn
 from callengine.machines.metering import Budget, Meter
 from callengine.machines.turns import OpenTurn, Turns
 from callengine.messages import (
@@ -122,9 +123,9 @@ TRANSITIONS: Final = {
 dialogue is `OVER`, as it is when the call is. An agent that is known beforehand is found at once.
 While casting, `DeadlineReached` asks for the stand-in and changes nothing."""
 
-Event: TypeAlias = StreamStarted | AgentFound | talk.Event
+Event: TypeAlias = StreamStarted | AgentFound | terms.Event
 Action: TypeAlias = (
-    OpenModel | ForgetModel | StandInWanted | AnswerOwed | EventSeen | TurnSettled | talk.Action
+    OpenModel | ForgetModel | StandInWanted | AnswerOwed | EventSeen | TurnSettled | terms.Action
 )
 
 
@@ -237,7 +238,7 @@ class Dialogue:
         self._live_by = now + RETRY_DEADLINE_S
         return [OpenModel(), *self._converse(event, now)]
 
-    def _converse(self, event: talk.Event, now: float) -> list[Action]:
+    def _converse(self, event: terms.Event, now: float) -> list[Action]:
         actions: list[Action] = []
         ending: CallEnding | None = None
         for action in self.conversations[-1].handle(event, now):
@@ -263,13 +264,13 @@ class Dialogue:
             return [*actions, *self._ended(ending, now)]
         return [*actions, *self._watch(event, now)]
 
-    def _with_fallback(self, action: talk.Action) -> Action:
+    def _with_fallback(self, action: terms.Action) -> Action:
         assert self._brief is not None, "a conversation has an agent"
         if isinstance(action, AnswerOwed):
             return replace(action, fallback=self._brief.fallback)
         return action
 
-    def _watch(self, event: talk.Event, now: float) -> list[Action]:
+    def _watch(self, event: terms.Event, now: float) -> list[Action]:
         """What the dialogue itself learns from an event that the conversation took."""
         if isinstance(event, SessionUpdated) and self.conversations[-1].is_live:
             self._live_by = None

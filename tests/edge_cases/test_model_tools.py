@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from callengine import Agent, EndCause, Tool
-from callengine.machines.conversation import SendFunctionOutput
+from callengine.machines.conversation_terms import SendFunctionOutput
 from callengine.machines.response_terms import SendCreate
 from callengine.messages import (
     BargeInConfirmed,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from callengine.machines.conversation import Action, Conversation, Event
+from callengine.machines.conversation import Conversation
 from callengine.messages import (
     AnswerOwed,
     DeadlineReached,
@@ -17,6 +17,9 @@ from callengine.messages import (
 from callengine.wire import realtime_events as wire
 from callengine.wire.realtime_client import SessionConfig
 from callengine.wire.realtime_events import AudioFormat, SessionUpdated
+
+if TYPE_CHECKING:
+    from callengine.machines.conversation_terms import Action, Event
 
 CONFIG = SessionConfig("You answer the phone.", "marin")
 PCMU = AudioFormat("audio/pcmu", None)

@@ -11,8 +11,8 @@ from callengine.machines.conversation import (
     MAX_OUT_OF_BAND,
     MAX_TURN_S,
     UNHEARD_GRACE_S,
-    SendFunctionOutput,
 )
+from callengine.machines.conversation_terms import SendFunctionOutput
 from callengine.machines.presence import ALIVE_REPORT_S, SendProbe
 from callengine.machines.response import (
     CANCEL_DEADLINE_S,

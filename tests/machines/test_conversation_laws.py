@@ -27,7 +27,7 @@ from callengine.wire import realtime_events as wire
 from tests.machines.conversation_rig import GREETING, Rig, created, delta, done, error
 
 if TYPE_CHECKING:
-    from callengine.machines.conversation import Action, Event
+    from callengine.machines.conversation_terms import Action, Event
 
 RESPONSES = st.sampled_from(["r1", "r2", "r3"])
 ITEMS = st.sampled_from(["i1", "i2"])

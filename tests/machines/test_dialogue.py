@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from callengine.machines.conversation import SaidTurn, SendTurn
+from callengine.machines.conversation_terms import SaidTurn, SendTurn
 from callengine.machines.dialogue import (
     AGENT_DEADLINE_S,
     MAX_OUTAGES,

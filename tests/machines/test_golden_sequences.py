@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from callengine.machines.conversation import MAX_TURN_S, SendFunctionOutput
+from callengine.machines.conversation import MAX_TURN_S
+from callengine.machines.conversation_terms import SendFunctionOutput
 from callengine.machines.response import RETRY_DELAY_S, Purpose, SendCancel, SendCreate, State
 from callengine.machines.unheard import SendTruncate
 from callengine.messages import (

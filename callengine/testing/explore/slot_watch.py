@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
-from callengine.machines.conversation import SendFunctionOutput
+from callengine.machines.conversation_terms import SendFunctionOutput
 from callengine.machines.response_terms import Purpose, SendCancel, SendCreate
 from callengine.messages import (
     AudioComplete,

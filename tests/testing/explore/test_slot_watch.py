@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from callengine.machines.conversation import SendFunctionOutput
+from callengine.machines.conversation_terms import SendFunctionOutput
 from callengine.machines.response_terms import Purpose, SendCancel, SendCreate, Wanted
 from callengine.messages import (
     AudioComplete,

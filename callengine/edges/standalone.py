@@ -45,8 +45,8 @@ HTTP_TIMEOUT_S: Final = 10.0
 STOP_TIMEOUT_S: Final = 5.0
 MAX_PORT: Final = 65_535
 
-FROM_ELSEWHERE: Final = frozenset({"forwarded", "x-twilio-signature", "origin"})
-"""Headers of a request that a proxy or a tunnel brought, beside `X-Forwarded-...`, or a browser."""
+FROM_ELSEWHERE: Final = frozenset({"forwarded", "x-twilio-signature"})
+"""Headers of a request that a proxy or a tunnel brought, beside `X-Forwarded-...`."""
 
 
 class SyncEdge:
@@ -284,13 +284,23 @@ def _is_bench(settings: Settings, host: str) -> bool:
 def _refuse_at_bench(request: HttpRequest) -> HttpReply | None:
     if not is_loopback(request.client):
         return text_reply(403, "this is a test bench, for callers on its machine only")
-    if any(name in FROM_ELSEWHERE or name.startswith("x-forwarded-") for name in request.headers):
+    names, origin = request.headers.keys(), request.headers.get("origin")
+    proxied = any(name in FROM_ELSEWHERE or name.startswith("x-forwarded-") for name in names)
+    # A browser names the page that asks; so do some clients, with the address they connect to.
+    if proxied or (origin is not None and not _is_of_this_machine(origin)):
         return text_reply(
             403,
             "this is a test bench, and this request came from elsewhere:"
             " set TWILIO_AUTH_TOKEN and CALLENGINE_PUBLIC_URL",
         )
     return None
+
+
+def _is_of_this_machine(origin: str) -> bool:
+    try:
+        return is_loopback(urlsplit(origin).hostname)
+    except ValueError:
+        return False
 
 
 # ---- HTTP

@@ -383,6 +383,23 @@ def test_a_test_bench_refuses_what_came_from_elsewhere(header: str) -> None:
         assert open_house.call().heard, "without such headers it is let in"
 
 
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        ("http://127.0.0.1:8080", 101),
+        ("http://localhost", 101),
+        ("https://evil.example", 403),
+        ("http://127.0.0.1.evil.example", 403),
+        ("null", 403),
+        ("http://[::1", 403),
+    ],
+)
+def test_a_test_bench_takes_no_page_of_elsewhere_for_a_caller(origin: str, status: int) -> None:
+    with house(public_url=None, validate_signatures=True) as open_house:
+        told = Callers().upgrade_status(open_house.server.port, MEDIA_PATH, {"Origin": origin})
+    assert told == status
+
+
 def test_a_test_bench_warns_once() -> None:
     lines: list[str] = []
     logger.enable("callengine")

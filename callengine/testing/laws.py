@@ -251,9 +251,13 @@ def no_turn_meets_dead_air(held: Held) -> None:
     closed_at = held.caller.closed.at if held.caller.closed else float("inf")
     heard = [frame.at for frame in held.caller.frames]
     spoke = [edge.at for _, edge in _of_all(held, "speech_started")]
+    begins = [(r.first_audio_at, r.requested_at) for r in held.responses]
+    slow_s = max((first - asked for first, asked in begins if first is not None), default=0.0)
+    # A slow model is waited for twice: for the response that is given up, and the one after it.
+    longest_s = DEAD_AIR_S + 2 * (slow_s + held.latency_s)
     for _, turn in _of_all(held, "speech_stopped"):
         relief = min((at for at in (*heard, *spoke, closed_at) if at > turn.at), default=closed_at)
-        if relief - turn.at > DEAD_AIR_S + 2 * held.latency_s:
+        if relief - turn.at > longest_s:
             raise LawBroken(f"{relief - turn.at:.1f} s of silence after {turn.at:.3f}")
 
 

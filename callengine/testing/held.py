@@ -15,6 +15,7 @@ import pykka
 
 from callengine.agent import Agent
 from callengine.audio.g711 import FRAME_BYTES, SAMPLE_RATE_HZ, SILENCE_BYTE
+from callengine.machines.playout import OVERDUE_S
 from callengine.machines.transmission import FALLBACK, FAREWELL, Outcome
 from callengine.testing.caller.caller import SimulatedCaller
 from callengine.testing.realtime.script import Reply, Speech
@@ -231,13 +232,16 @@ class Held:
     def is_in_one_piece(self, response_id: str) -> bool:
         """What was heard is its beginning, each sample once.
 
-        Where a false alarm was taken back, as much may be missing or heard twice as jitter hides.
+        Where a false alarm was taken back, as much may be missing or heard twice as jitter hides;
+        and as much as the lead, if the engine stood still for so long that echoes of marks which
+        had come were overdue when it looked.
         """
+        overdue_bytes = round(self.lead_s * SAMPLE_RATE_HZ) if self.frozen_s >= OVERDUE_S else 0
         ended, tolerance = 0, 0
         for stretch in self.heard[response_id]:
             if abs(stretch.start - ended) > tolerance:
                 return False
-            ended, tolerance = stretch.stop, self.hidden_bytes
+            ended, tolerance = stretch.stop, self.hidden_bytes + overdue_bytes
         return True
 
     def uncertain_bytes(self, response_id: str) -> int:

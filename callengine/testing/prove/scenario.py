@@ -233,14 +233,12 @@ def _with_waits(scenario: Scenario, rng: Random) -> Scenario:
     slowest_s = max(each.first_audio_s for each in (behaviour, *(s.behaviour for s in successors)))
     quiet_s = 4.0 if slowest_s <= 1.0 and not any(s.faults for s in successors) else slowest_s + 6.0
     hears_out = WaitUntilQuiet(4.0, 24.0)
-    return replace(
+    waits = replace(
         scenario,
         ending=tuple(
             replace(step, quiet_s=quiet_s, timeout_s=40.0 + quiet_s) if step == hears_out else step
             for step in scenario.ending
         ),
-        # See `measurable`; and the greeting of a slow model is interrupted before it is measured.
-        playout_delay_s=0.0 if lost or behaviour.first_audio_s > 1.0 else scenario.playout_delay_s,
         behaviour=behaviour,
         troubles=troubles,
         successors=successors,
@@ -248,6 +246,10 @@ def _with_waits(scenario: Scenario, rng: Random) -> Scenario:
         fallback_text=rng.choice([None, "Sorry, I was away."]),
         fallback_after_ms=rng.choice([1000, 2500, 2500]),
     )
+    # See `measurable`; and what is heard in the place of a slow greeting may be interrupted before
+    # it is measured.
+    is_slow = 1000 * (behaviour.first_audio_s + 1.0) > waits.fallback_after_ms
+    return replace(waits, playout_delay_s=0.0) if lost or is_slow else waits
 
 
 def _maybe_slow(behaviour: Behaviour, rng: Random) -> Behaviour:

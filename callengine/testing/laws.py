@@ -112,13 +112,16 @@ def cancels_name_their_response_and_are_resolved(held: Held) -> None:
 
 
 def creates_wait_for_the_slot(held: Held) -> None:
-    """A create leaves only while, as far as we can know, no response is under way."""
+    """A create leaves only while, as far as we can know, no response is under way.
+
+    An engine that stood still looks at its alarms before it looks at what has come meanwhile.
+    """
     way_s = held.latency_s
     for model, create in _of_all(held, "creates"):
         for response in model.responses:
             if response.created_at is None or response.out_of_band:
                 continue
-            known_from = response.created_at + way_s
+            known_from = response.created_at + way_s + held.frozen_s
             known_until = float("inf") if response.done_at is None else response.done_at - way_s
             # It left between one latency and no time ago; what it knew is as uncertain.
             if known_from + _EPS < create.at - way_s and create.at < known_until - _EPS:

@@ -16,7 +16,8 @@ import time
 from collections.abc import Callable, Iterator
 
 from callengine.audio.g711 import FRAME_S
-from callengine.machines.transmission import SendMedia, Transmission
+from callengine.machines.transmission import Transmission
+from callengine.machines.transmission_terms import SendMedia
 from callengine.messages import AudioComplete, DeadlineReached, PlayAudio, StreamStarted
 
 LEADS_MS = (0, 20, 40, 60, 80, 100, 140, 200)

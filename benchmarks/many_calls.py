@@ -23,8 +23,8 @@ from callengine.testing.crowd.engine_process import EngineProcess, Holdings
 from callengine.testing.crowd.mishaps import AGENT, Drawn, breaches, by_mishap, draw_call, strangers
 
 HEALTHY_OF_TEN = 4
-OF_THE_ENGINE = ("callengine-timers", "callengine-worker")
-"""Threads that the first call starts, and the engine keeps."""
+OF_THE_ENGINE = ("callengine-loop", "callengine-connect", "callengine-host", "callengine-http")
+"""Threads that the first call starts, and the engine keeps, or gives back when they idle."""
 
 ENTRY_S = 0.06
 """One call comes in after the other; it takes about so long."""
@@ -93,11 +93,7 @@ def left(before: Holdings, after: Holdings) -> list[str]:
     if after.calls or after.actors:
         found.append(f"{after.calls} calls, {after.actors} actors")
     extra = set(after.threads) - set(before.threads)
-    found += [
-        name
-        for name in sorted(extra)
-        if not name.startswith(("callengine-timers", "callengine-worker"))
-    ]
+    found += [name for name in sorted(extra) if not name.startswith(OF_THE_ENGINE)]
     if after.files > before.files:
         found.append(f"{after.files - before.files} files")
     return found

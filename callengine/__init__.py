@@ -30,7 +30,7 @@ from callengine.errors import (
 )
 from callengine.logs import configure_logging, to_stdlib
 from callengine.messages import EndCause
-from callengine.settings import Prices, Settings
+from callengine.settings import Prices, Settings, WhenFull
 from callengine.summary import CallSummary
 
 __all__ = [
@@ -57,6 +57,7 @@ __all__ = [
     "Tool",
     "UnsupportedHost",
     "VadConfig",
+    "WhenFull",
     "configure_logging",
     "to_stdlib",
 ]

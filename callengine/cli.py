@@ -1,4 +1,5 @@
-"""`python -m callengine`: hold a call on this machine, serve calls, or prove that the laws hold.
+"""`python -m callengine`: hold a call on this machine, serve calls, prove that the laws hold, or
+measure how many calls can be held.
 
 Exit status: 0 all is well, 1 a call did not pass, 2 it could not be tried.
 """
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from callengine.agent import DEFAULT_GREETING, Agent
+from callengine.collector import pass_seldom
 from callengine.database import add_parser as add_database
 from callengine.doctor import add_parser as add_doctor
 from callengine.edges.signals import DRAIN_S
@@ -25,8 +27,11 @@ from callengine.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from callengine.edges.standalone import StandaloneServer
+    from callengine.engine import CallEngine
     from callengine.summary import CallSummary
     from callengine.testing.caller.record import CallRecord
+    from callengine.workers.commons import Commons
 
 EXTRAS: Final = {"websockets": "serve", "alembic": "db", "psycopg": "postgres"}
 """Packages that only some commands need, and what brings them."""
@@ -79,6 +84,12 @@ def _parser() -> argparse.ArgumentParser:
         default=DRAIN_S,
         help=f"how long SIGTERM lets calls go on ({DRAIN_S:.0f})",
     )
+    serve.add_argument(
+        "--workers",
+        type=_at_least_one,
+        default=1,
+        help="processes, one a core at most; each holds CALLENGINE_MAX_CALLS (1)",
+    )
     prove = commands.add_parser("prove", help="simulate many calls and check the laws in each")
     prove.set_defaults(run=_prove)
     prove.add_argument("--calls", type=_at_least_one, default=1000, help="how many (1000)")
@@ -89,6 +100,21 @@ def _parser() -> argparse.ArgumentParser:
     explore = commands.add_parser("explore", help="explore all orders of what may happen")
     explore.set_defaults(run=_explore)
     explore.add_argument("--depth", type=_at_least_one, help="how many moves (what takes a minute)")
+    bench = commands.add_parser("bench", help="what a call costs here, and how many can be held")
+    bench.set_defaults(run=_bench)
+    bench.add_argument(
+        "--calls",
+        type=_counts,
+        default=(10, 50, 100),
+        metavar="N,N,...",
+        help="calls at the same time, one measurement each (10,50,100)",
+    )
+    bench.add_argument("--seconds", type=_at_least_one, default=30, help="measured for each (30)")
+    bench.add_argument("--seed", type=int, default=1, help="same seed, same callers (1)")
+    bench.add_argument(
+        "--ramp", action="store_true", help="find the knee, from the first of --calls up"
+    )
+    bench.add_argument("--out", type=Path, default=Path("bench-report"), help="where to write")
     add_doctor(commands)
     add_database(commands)
     for command in (call, serve):
@@ -103,6 +129,10 @@ def _at_least_one(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"{value} is less than 1")
     return value
+
+
+def _counts(text: str) -> tuple[int, ...]:
+    return tuple(_at_least_one(each) for each in text.split(","))
 
 
 def _settings(options: argparse.Namespace) -> Settings:
@@ -196,11 +226,17 @@ def _explore(options: argparse.Namespace) -> int:
     return 1 if exploration.violations else 0
 
 
+def _bench(options: argparse.Namespace) -> int:
+    from callengine.testing.bench import command
+
+    return command.run(options)
+
+
 # ---- serve
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from callengine.edges.standalone import MEDIA_PATH, WEBHOOK_PATH, StandaloneServer
+    from callengine.edges.standalone import MEDIA_PATH, StandaloneServer
     from callengine.engine import CallEngine
 
     configure_logging("INFO" if options.verbose else "WARNING")
@@ -211,6 +247,24 @@ def _serve(options: argparse.Namespace) -> int:
         greeting=None if options.no_greeting else options.greeting or DEFAULT_GREETING,
         greeting_protected=not options.open_greeting,
     )
+    pass_seldom()
+    commons = _commons(options.workers, settings)
+    engine = CallEngine(settings, agent=agent, shared=commons)
+    server = StandaloneServer(
+        engine,
+        host=options.host or os.environ.get("CALLENGINE_HOST", "127.0.0.1"),
+        port=_port(options.port),
+        media_path=options.media_path or os.environ.get("CALLENGINE_MEDIA_PATH", MEDIA_PATH),
+        on_call=_print_summary,
+    )
+    if commons is None:
+        _serve_here(engine, server, options.drain_s)
+    else:
+        _serve_with_workers(engine, server, commons, options.drain_s)
+    return 0
+
+
+def _serve_here(engine: CallEngine, server: StandaloneServer, drain_s: float) -> None:
     stop, at_once = threading.Event(), threading.Event()
 
     def interrupted(number: int, _: object) -> None:
@@ -220,29 +274,63 @@ def _serve(options: argparse.Namespace) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, interrupted)
-    engine = CallEngine(settings, agent=agent)
-    with StandaloneServer(
-        engine,
-        host=options.host or os.environ.get("CALLENGINE_HOST", "127.0.0.1"),
-        port=_port(options.port),
-        media_path=options.media_path or os.environ.get("CALLENGINE_MEDIA_PATH", MEDIA_PATH),
-        on_call=_print_summary,
-    ) as server:
-        print(f"media    {server.media_url}", flush=True)
-        if settings.public_url:
-            print(f"webhook  {settings.public_url.rstrip('/')}{WEBHOOK_PATH}", flush=True)
-        else:
-            print("webhook  off: set --public-url to answer a Twilio number", flush=True)
-        print("Ctrl-C ends it", flush=True)
+    with server:
+        _print_addresses(engine, server)
         stop.wait()
         if not at_once.is_set():
-            if engine.active_calls:
-                print(f"calls may go on for {options.drain_s:.0f} s", flush=True)
-            draining = threading.Thread(target=server.drain, args=(options.drain_s,), daemon=True)
+            _print_drain(engine.active_calls, drain_s)
+            draining = threading.Thread(target=server.drain, args=(drain_s,), daemon=True)
             draining.start()
             while draining.is_alive() and not at_once.wait(0.1):
                 pass
-    return 0
+
+
+def _commons(workers: int, settings: Settings) -> Commons | None:
+    """What several workers share; one needs nobody."""
+    if workers == 1:
+        return None
+    if not hasattr(os, "fork"):
+        raise SettingsError(
+            f"--workers {workers} needs os.fork, which this system has not: start processes with"
+            " one worker each, on ports of their own, behind a proxy"
+        )
+    from callengine.workers.commons import Commons
+
+    return Commons(workers, settings.max_calls)
+
+
+def _serve_with_workers(
+    engine: CallEngine, server: StandaloneServer, commons: Commons, drain_s: float
+) -> None:
+    from callengine.workers.parent import Parent
+    from callengine.workers.worker import Worker
+
+    parent = Parent(
+        server.give_port(),
+        commons,
+        lambda control: Worker(control, engine, server, commons, drain_s=drain_s).run(),
+        drain_s=drain_s,
+        on_drain=lambda calls: _print_drain(calls, drain_s),
+    )
+    _print_addresses(engine, server)
+    parent.run()
+
+
+def _print_addresses(engine: CallEngine, server: StandaloneServer) -> None:
+    from callengine.edges.standalone import WEBHOOK_PATH
+
+    public_url = engine.settings.public_url
+    print(f"media    {server.media_url}", flush=True)
+    if public_url:
+        print(f"webhook  {public_url.rstrip('/')}{WEBHOOK_PATH}", flush=True)
+    else:
+        print("webhook  off: set --public-url to answer a Twilio number", flush=True)
+    print("Ctrl-C ends it", flush=True)
+
+
+def _print_drain(calls: int, drain_s: float) -> None:
+    if calls:
+        print(f"calls may go on for {drain_s:.0f} s", flush=True)
 
 
 def _port(given: int | None) -> int:

@@ -130,6 +130,21 @@ SLOTS_FREE: Final = Instrument(
 DRAINING: Final = Instrument(
     "draining", Kind.GAUGE, "{engine}", "Engines that take no more calls and wait for theirs."
 )
+STRAINED: Final = Instrument(
+    "strained", Kind.GAUGE, "{engine}", "Engines that run late, and take no new calls."
+)
+SHED_CALLS: Final = Instrument(
+    "shed.calls", Kind.GAUGE, "{refusal}", "Callers who were turned away so far, full or strained."
+)
+SHED_DIAGNOSTICS: Final = Instrument(
+    "shed.diagnostics",
+    Kind.GAUGE,
+    "{record}",
+    "Events and lines of the log that were not written so far.",
+)
+SHED_RECORDINGS: Final = Instrument(
+    "shed.recordings", Kind.GAUGE, "{turn}", "Turns of calls that were not written down so far."
+)
 MAILBOX_DEPTH: Final = Instrument(
     "mailbox_depth", Kind.GAUGE, "{mailbox}", "Mailboxes of calls that wait for a worker."
 )
@@ -162,6 +177,10 @@ GAUGES: Final[Mapping[Instrument, Callable[[EngineView], int]]] = {
     ACTIVE: lambda view: view.active_calls,
     SLOTS_FREE: lambda view: view.slots_free,
     DRAINING: lambda view: view.draining,
+    STRAINED: lambda view: view.strained,
+    SHED_CALLS: lambda view: view.shed["calls"],
+    SHED_DIAGNOSTICS: lambda view: view.shed["diagnostics"],
+    SHED_RECORDINGS: lambda view: view.shed["recordings"],
     MAILBOX_DEPTH: lambda view: view.mailbox_depth,
     JOURNAL_WAITING: lambda view: view.journal_waiting,
 }

@@ -17,6 +17,8 @@ from loguru import logger
 from callengine.security.masking import masked, scrubbed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from loguru import Logger, Message, Record
 
 logger.disable("callengine")
@@ -31,10 +33,12 @@ TRACE_CALLS: Final = 20
 class CallLog:
     """The log of one call: its records carry the call's sid from when the carrier has told it.
 
-    Context variables would do that too, but they do not reach other threads.
+    Context variables would do that too, but they do not reach other threads. While `sheds_info`
+    says so, records of level INFO are not written.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, sheds_info: Callable[[], bool] = lambda: False) -> None:
+        self._sheds_info = sheds_info
         self.call_sid = "-"
         self.logger: Logger = logger.patch(self._stamp)
 
@@ -44,7 +48,13 @@ class CallLog:
             self.call_sid = call_sid
 
     def _stamp(self, record: Record) -> None:
+        if record["level"].name == "INFO" and self._sheds_info():
+            raise RecordShed
         record["extra"]["call_sid"] = self.call_sid
+
+
+class RecordShed(Exception):  # noqa: N818 - named like the event it reports
+    """What a patch of loguru's raises so that a record is not written; `QuietLog` bears it."""
 
 
 class QuietLog:

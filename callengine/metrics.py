@@ -12,14 +12,17 @@ from typing import TYPE_CHECKING, Protocol
 from callengine.logs import trace_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from callengine.logs import QuietLog
     from callengine.summary import CallSummary
 
 
 class EngineView(Protocol):
-    """What can be seen of an engine at any time, from any thread. All are 0 once it is stopped."""
+    """What can be seen of an engine at any time, from any thread.
+
+    Once it is stopped all are 0, but for what only ever grows.
+    """
 
     @property
     def active_calls(self) -> int:
@@ -32,6 +35,14 @@ class EngineView(Protocol):
     @property
     def draining(self) -> bool:
         """It takes no more calls, and waits for those in progress."""
+
+    @property
+    def strained(self) -> bool:
+        """It runs late: it takes no new calls, and leaves out what is not audio."""
+
+    @property
+    def shed(self) -> Mapping[str, int]:
+        """What was left out so far: `calls`, `diagnostics`, `recordings`."""
 
     @property
     def mailbox_depth(self) -> int:

@@ -23,12 +23,12 @@ from callengine.machines.conversation_terms import ConversationCounts
 from callengine.machines.dialogue import DialogueCounts
 from callengine.machines.inbound import InboundCounts
 from callengine.machines.metering import Usage
-from callengine.machines.playout import PlayoutCounts
+from callengine.machines.onsets import Outcome
 from callengine.machines.response_terms import ResponseCounts, Settlement
 from callengine.machines.session import SessionCounts
 from callengine.machines.stall import StallCounts
 from callengine.machines.tools import ToolCounts
-from callengine.machines.transmission import Outcome, TransmissionCounts
+from callengine.machines.transmission_terms import PlayoutCounts, TransmissionCounts
 from callengine.messages import EndCause, HeardItem
 from callengine.records import CallBegan, CallFinished, EventNoted, Record, TurnTaken
 from callengine.summary import CallSummary

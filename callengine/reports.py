@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, Final
 from callengine.machines.conversation_terms import ConversationCounts
 from callengine.machines.dialogue import DialogueCounts
 from callengine.machines.metering import Usage
-from callengine.machines.playout import PlayoutCounts
 from callengine.machines.response_terms import Cancel, ResponseCounts
 from callengine.machines.session import SessionCounts
 from callengine.machines.tools import ToolCounts
-from callengine.machines.transmission import Onset, TransmissionCounts
+from callengine.machines.transmission_terms import PlayoutCounts, TransmissionCounts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from callengine.machines.onsets import Onset
     from callengine.machines.turns import OpenTurn
     from callengine.messages import HeardItem, TurnSettled
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import dataclass, field, fields
+from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -38,6 +40,53 @@ class Prices:
                 raise SettingsError(f"the price {each.name} is {value!r}; it must be 0 or more")
 
 
+class TurnAway(StrEnum):
+    """What is done with a caller for whom there is no room."""
+
+    BUSY = "busy"
+    SAY = "say"
+    QUEUE = "queue"
+    DIAL = "dial"
+
+
+@dataclass(frozen=True, slots=True)
+class WhenFull:
+    """What the webhook answers when there is no room for the call. As text:
+
+    - `busy`: the busy tone. The call is not answered, and nobody pays for it.
+    - `say:All our lines are busy.`: the carrier says that, in its own voice, and hangs up.
+    - `queue:support`: the caller waits in a queue at the carrier; who takes him out is up to you.
+    - `dial:+15550100`: he is put through to another number.
+    """
+
+    how: TurnAway = TurnAway.BUSY
+    target: str = ""
+    """The words, the name of the queue, or the number."""
+
+    def __post_init__(self) -> None:
+        if not _TARGETS[self.how].fullmatch(self.target):
+            raise SettingsError(f"when_full is {self.how}:{self.target}; it must be {WHEN_FULL}")
+
+    @classmethod
+    def parse(cls, text: str) -> WhenFull:
+        """Read the text. Raises ValueError if it is none of these."""
+        how, _, target = text.partition(":")
+        return cls(TurnAway(how), target.strip())
+
+
+WHEN_FULL: Final = (
+    "busy, say:<up to 1000 characters>, queue:<up to 64> or dial:<a number like +15550100>"
+)
+
+_TARGETS: Final = {
+    TurnAway.BUSY: re.compile(""),
+    TurnAway.SAY: re.compile(r"(?=.*\S).{1,1000}", re.DOTALL),
+    TurnAway.QUEUE: re.compile(r"(?=.*\S).{1,64}"),
+    TurnAway.DIAL: re.compile(r"\+[1-9][0-9]{6,14}"),
+}
+"""Twilio reads 4096 characters aloud, for minutes; names of its queues have 64; E.164."""
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """How calls are held. Every field can be set as `CALLENGINE_<FIELD>` in the environment.
@@ -48,8 +97,9 @@ class Settings:
     - `onset_frames`: consecutive loud 20 ms frames that make an onset.
     - `onset_rms`: what is loud, on the 16-bit scale.
     - `false_trigger_ms`: how long an interruption may stay unconfirmed before it is taken back.
-    - `workers`: threads shared by the actors of all calls.
-    - `max_calls`: calls at the same time; the next socket is refused.
+    - `host_threads`: threads for the host's code (tools, events); beyond, it waits its turn.
+    - `max_calls`: calls at the same time.
+    - `when_full`: what the next caller hears, see `WhenFull`.
     - `public_url`: where the carrier reaches us, `https://voice.example.com`. Signatures are made
       over it: what a request says of its own origin is not believed.
     - `twilio_auth_token`: what Twilio signs with; may also be `TWILIO_AUTH_TOKEN`.
@@ -73,8 +123,9 @@ class Settings:
     onset_frames: int = 5
     onset_rms: int = 400
     false_trigger_ms: int = 500
-    workers: int = 2
+    host_threads: int = 32
     max_calls: int = 100
+    when_full: WhenFull = WhenFull()
     public_url: str | None = None
     twilio_auth_token: str | None = field(default=None, repr=False)
     validate_signatures: bool = True
@@ -94,7 +145,7 @@ class Settings:
         _check("onset_frames", self.onset_frames, 1, 50)
         _check("onset_rms", self.onset_rms, 1, 32767)
         _check("false_trigger_ms", self.false_trigger_ms, 100, 5000)
-        _check("workers", self.workers, 1, 64)
+        _check("host_threads", self.host_threads, 1, 1000)
         _check("max_calls", self.max_calls, 1, 10_000)
         _check("max_sockets_per_address", self.max_sockets_per_address, 1, 10_000)
         _check("max_call_s", self.max_call_s, 1, 24 * 3600)
@@ -169,6 +220,7 @@ _READERS: Final[dict[str, tuple[Callable[[str], object], str]]] = {
     "int": (int, "a whole number"),
     "float": (float, "a number"),
     "bool": (_truth, "true or false"),
+    "WhenFull": (WhenFull.parse, WHEN_FULL),
     "Prices": (_prices, 'JSON such as {"audio_in": 32, "audio_out": 64, "text_in": 4, ...}'),
 }
 

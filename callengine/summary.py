@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from callengine.machines.conversation_terms import ConversationCounts
     from callengine.machines.dialogue import DialogueCounts
     from callengine.machines.metering import Usage
-    from callengine.machines.playout import PlayoutCounts
+    from callengine.machines.onsets import Onset, Outcome
     from callengine.machines.response_terms import ResponseCounts, Settlement
     from callengine.machines.session import SessionCounts
     from callengine.machines.tools import ToolCounts
-    from callengine.machines.transmission import Onset, Outcome, TransmissionCounts
+    from callengine.machines.transmission_terms import PlayoutCounts, TransmissionCounts
     from callengine.messages import EndCause, HeardItem
 
 
@@ -101,15 +101,17 @@ class CrashEntry:
 class CallSummary:
     """One call. The first block is what a glance should show; the rest is by actor.
 
-    `lost_messages` counts by actor what waited for one that died and did not begin anew.
-    `dead_air_s` is the longest the caller heard nothing while he was owed an answer; `fallbacks`
-    counts what the engine said then in the model's place.
+    `began_monotonic_s` is by the clock that all processes of a machine share, for whoever has timed
+    the same call elsewhere. `lost_messages` counts by actor what waited for one that died and did
+    not begin anew. `dead_air_s` is the longest the caller heard nothing while he was owed an
+    answer; `fallbacks` counts what the engine said then in the model's place.
     """
 
     call_sid: str
     stream_sid: str
     end_cause: EndCause
     end_detail: str
+    began_monotonic_s: float
     duration_s: float
     first_chunk_bytes: int
     tx_frames: int
@@ -187,6 +189,7 @@ def summarise(facts: CallFacts, reports: Mapping[str, object]) -> CallSummary:
         stream_sid=facts.stream_sid,
         end_cause=facts.end_cause,
         end_detail=facts.end_detail,
+        began_monotonic_s=round(facts.began_at, 4),
         duration_s=round(facts.ended_at - facts.began_at, 3),
         first_chunk_bytes=sent.first_chunk_bytes,
         tx_frames=sent.frames - pacer.unsent_frames,

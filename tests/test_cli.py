@@ -118,7 +118,7 @@ LOCAL = ("--realtime-url", "ws://127.0.0.1:9/")
         (("serve", "--port", "0"), {}, "set OPENAI_API_KEY, or point --realtime-url"),
         (("serve", "--port", "0", "--realtime-url", "http://x"), {}, "must begin with ws://"),
         (("serve", *LOCAL, "--port", "0"), {"CALLENGINE_LEAD_MS": "much"}, "CALLENGINE_LEAD_MS"),
-        (("serve", *LOCAL, "--port", "0"), {"CALLENGINE_WORKERS": "0"}, "workers is 0"),
+        (("serve", *LOCAL, "--port", "0"), {"CALLENGINE_HOST_THREADS": "0"}, "host_threads is 0"),
         (("call", "--openai"), {}, "set OPENAI_API_KEY"),
         (("call", "--seconds", "10"), {}, "a call takes 36 or more"),
         (("call", "--out", "/dev/null/report"), {}, "--out /dev/null/report cannot be made"),

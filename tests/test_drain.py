@@ -144,6 +144,7 @@ def test_an_engine_without_calls_drains_at_once() -> None:
 
 def test_a_caller_who_was_sent_to_us_before_is_still_taken(engine: CallEngine) -> None:
     """The webhook was answered with a ticket; its socket comes while the engine drains."""
+    assert engine.reserve("CA9")
     token = engine.tickets.issue(Ticket("CA9"), time.time())
     facts = StreamFacts(custom_parameters={TICKET_PARAMETER: token}, call_sid="CA9")
     drain = draining(engine, WAIT_S)

@@ -25,7 +25,6 @@ from callengine import (
     Settings,
     Tool,
 )
-from callengine import engine as engine_module
 from callengine.actors.call import start_call
 from callengine.actors.supervisor import Supervisor
 from callengine.agent import AgentSaid, CallerSaid, DtmfPressed
@@ -452,7 +451,7 @@ def test_a_tool_runs_on_its_own_thread_and_its_result_reaches_the_model() -> Non
         {"what": "hours", "answer": "nine to five"},
     )
     assert len(threads) == 1
-    assert threads[0].startswith("callengine-HostCalls")
+    assert threads[0].startswith("callengine-host")
     assert len(seen.responses) == 2
     assert heard(record).endswith(whole_frames(ANSWER))
     assert summary.tools.tool_calls == 1
@@ -696,7 +695,7 @@ def test_an_engine_that_stops_while_a_call_begins(
         assert stopped.wait(WAIT_S)
         return start_call(*given)
 
-    monkeypatch.setattr(engine_module, "start_call", late_start)
+    monkeypatch.setattr("callengine.holding.live.start_call", late_start)
     edge, engine, results = HostEdge(raw_start()), CallEngine(Settings(realtime_url=model_url)), []
     serving = threading.Thread(target=lambda: results.append(engine.serve(edge)))
     serving.start()
@@ -728,7 +727,7 @@ def test_a_call_whose_supervisor_dies_does_not_go_on_without_it(
 def test_an_engine_that_has_no_time_to_stop_still_gives_everything_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(engine_module, "END_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("callengine.holding.on_thread.END_TIMEOUT_S", 0.3)
     running, release = threading.Event(), threading.Event()
 
     def look_up(what: str) -> str:

@@ -14,7 +14,6 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from callengine import Agent, CallEngine, CallSummary, EdgeClosed, EndCause, EngineStopped, Settings
-from callengine import engine as engine_module
 from callengine.edges import async_carrier, carrier
 from callengine.metrics import NoMetrics
 from callengine.testing import (
@@ -585,7 +584,7 @@ def test_an_engine_without_room_refuses() -> None:
 def test_an_engine_that_has_no_time_to_stop_still_gives_everything_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(engine_module, "END_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("callengine.holding.on_asyncio.END_TIMEOUT_S", 0.3)
 
     async def main() -> None:
         async with an_engine() as engine:

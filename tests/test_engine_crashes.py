@@ -19,7 +19,6 @@ from callengine import (
     EngineStopped,
     Settings,
 )
-from callengine import engine as engine_module
 from callengine.actors.host_calls import HostCalls
 from callengine.actors.supervisor import Supervisor
 from callengine.actors.tx_pacer import TxPacer
@@ -277,7 +276,7 @@ def test_l14_whatever_an_edge_raises_in_close_the_call_is_over(
 def test_l14_an_edge_that_cannot_be_closed_does_not_keep_the_others_from_being_stopped(
     monkeypatch: pytest.MonkeyPatch, model_url: str, error: BaseException
 ) -> None:
-    monkeypatch.setattr(engine_module, "END_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("callengine.holding.on_thread.END_TIMEOUT_S", 0.3)
     engine = CallEngine(Settings(realtime_url=model_url))
     edges = [Bad(raw_start(), error=error) for _ in range(3)]
 

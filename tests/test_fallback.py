@@ -12,7 +12,7 @@ import pytest
 
 from callengine import Agent, CallSummary, EndCause, Settings, Tool
 from callengine.actors.host_calls import HostCalls
-from callengine.machines.transmission import Outcome
+from callengine.machines.onsets import Outcome
 from callengine.messages import ToolCalled, ToolReturned
 from callengine.testing import (
     BargeIn,

@@ -64,6 +64,15 @@ def test_a_record_names_its_level_its_call_and_who_wrote_it(
     )
 
 
+def test_what_only_informs_can_be_left_out(records: list[Message]) -> None:
+    asked: list[bool] = []
+    log = QuietLog(CallLog(lambda: asked.append(True) or len(asked) == 1).logger)
+    for write in (log.info, log.warning, log.error, log.info):
+        write("something")
+    assert [message.record["level"].name for message in records] == ["WARNING", "ERROR", "INFO"]
+    assert len(asked) == 2, "what is a warning is always written"
+
+
 def test_numbers_are_masked_in_texts_and_in_values(records: list[Message]) -> None:
     QuietLog(logger).info(f"call from {NUMBER}", detail=f"to {NUMBER}", caller="5551234567", to="")
     (message,) = records

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from callengine.machines.onsets import Outcome
 from callengine.machines.response_terms import Settlement
-from callengine.machines.transmission import Outcome
 from callengine.messages import HeardItem
 from callengine.record_codec import Unreadable, decode, encode
 from callengine.records import CallBegan, CallFinished, EventNoted, Speaker, TurnTaken

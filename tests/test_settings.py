@@ -5,7 +5,7 @@ from dataclasses import fields
 import pytest
 
 from callengine.errors import LocalError, SettingsError
-from callengine.settings import OPENAI_URL, Prices, Settings
+from callengine.settings import OPENAI_URL, Prices, Settings, TurnAway, WhenFull
 
 LOOPBACK = ["ws://127.0.0.1:8765/v1/realtime", "ws://localhost/", "ws://[::1]:80/"]
 
@@ -24,8 +24,9 @@ def test_every_field_can_be_set_in_the_environment() -> None:
         "CALLENGINE_ONSET_FRAMES": "6",
         "CALLENGINE_ONSET_RMS": "700",
         "CALLENGINE_FALSE_TRIGGER_MS": "600",
-        "CALLENGINE_WORKERS": "3",
+        "CALLENGINE_HOST_THREADS": "3",
         "CALLENGINE_MAX_CALLS": "7",
+        "CALLENGINE_WHEN_FULL": "say:All our lines are busy: call again.",
         "CALLENGINE_PUBLIC_URL": "https://voice.example.com",
         "CALLENGINE_TWILIO_AUTH_TOKEN": "t",
         "CALLENGINE_VALIDATE_SIGNATURES": "false",
@@ -49,8 +50,9 @@ def test_every_field_can_be_set_in_the_environment() -> None:
         onset_frames=6,
         onset_rms=700,
         false_trigger_ms=600,
-        workers=3,
+        host_threads=3,
         max_calls=7,
+        when_full=WhenFull(TurnAway.SAY, "All our lines are busy: call again."),
         public_url="https://voice.example.com",
         twilio_auth_token="t",
         validate_signatures=False,
@@ -78,11 +80,33 @@ def test_every_field_can_be_set_in_the_environment() -> None:
         ("PUBLIC_URL", "http://voice.example.com", "https://"),
         ("PUBLIC_URL", "https://voice.example.com/?a=b", "no query"),
         ("MAX_CALL_TOKENS", "0", "between 1"),
+        ("WHEN_FULL", "", "CALLENGINE_WHEN_FULL is ''; it must be busy, say:"),
+        ("WHEN_FULL", "sorry", "CALLENGINE_WHEN_FULL is 'sorry'; it must be busy, say:"),
+        ("WHEN_FULL", "busy:now", "when_full is busy:now; it must be busy, say:"),
+        ("WHEN_FULL", "say: ", "when_full"),
+        ("WHEN_FULL", "say:" + "x" * 1001, "when_full"),
+        ("WHEN_FULL", "queue", "when_full"),
+        ("WHEN_FULL", "queue:" + "x" * 65, "when_full"),
+        ("WHEN_FULL", "dial:5550100", "a number like"),
+        ("WHEN_FULL", "dial:+15550100;+15550101", "a number like"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_with_its_name(variable: str, text: str, told: str) -> None:
     with pytest.raises(SettingsError, match=told):
         Settings.from_env({f"CALLENGINE_{variable}": text})
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("busy", WhenFull()),
+        ("say:Call\nlater.", WhenFull(TurnAway.SAY, "Call\nlater.")),
+        ("queue: first come, first served ", WhenFull(TurnAway.QUEUE, "first come, first served")),
+        ("dial:+15550100", WhenFull(TurnAway.DIAL, "+15550100")),
+    ],
+)
+def test_what_the_next_caller_hears_has_four_forms(text: str, meant: WhenFull) -> None:
+    assert Settings.from_env({"CALLENGINE_WHEN_FULL": text}).when_full == meant
 
 
 def test_no_secret_is_in_the_repr() -> None:
@@ -108,9 +132,9 @@ def test_an_empty_environment_gives_the_defaults() -> None:
 
 
 def test_what_is_given_goes_before_the_environment_and_none_is_not_given() -> None:
-    environ = {"CALLENGINE_LEAD_MS": "200", "CALLENGINE_WORKERS": "3"}
-    settings = Settings.from_env(environ, lead_ms=300, workers=None)
-    assert (settings.lead_ms, settings.workers) == (300, 3)
+    environ = {"CALLENGINE_LEAD_MS": "200", "CALLENGINE_HOST_THREADS": "3"}
+    settings = Settings.from_env(environ, lead_ms=300, host_threads=None)
+    assert (settings.lead_ms, settings.host_threads) == (300, 3)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +161,7 @@ RANGES = {
     "onset_frames": (1, 50),
     "onset_rms": (1, 32767),
     "false_trigger_ms": (100, 5000),
-    "workers": (1, 64),
+    "host_threads": (1, 1000),
     "max_calls": (1, 10_000),
     "max_sockets_per_address": (1, 10_000),
     "max_call_s": (1, 24 * 3600),

@@ -13,8 +13,8 @@ import pytest
 
 from callengine import Agent, EndCause, Settings, Tool, VadConfig
 from callengine.audio import g711
+from callengine.machines.onsets import Outcome
 from callengine.machines.response_terms import CONTINUE, Settlement
-from callengine.machines.transmission import Outcome
 from callengine.testing import (
     BargeIn,
     Behaviour,

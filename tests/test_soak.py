@@ -10,7 +10,7 @@ import pytest
 from pykka import ActorRegistry
 
 from callengine import EndCause
-from callengine.machines import playout, tools, transmission
+from callengine.machines import marks, onsets, playout, tools, transmission
 from callengine.testing import (
     BargeIn,
     Say,
@@ -95,9 +95,9 @@ def attributes(owner: object) -> Iterator[tuple[str, object]]:
 BOUNDS: Final = {
     "RealtimeBridge.conversation.slot.cancelled": 500,
     "RealtimeBridge.conversation.tools.known": tools.MAX_REMEMBERED,
-    "TxPacer.transmission.ledger": transmission.MAX_LEDGER,
+    "TxPacer.transmission.onsets.ledger": onsets.MAX_LEDGER,
     "TxPacer.transmission.late_at": transmission.MAX_LATE_TIMES,
-    "TxPacer.transmission.playout.marks": playout.MAX_MARKS,
+    "TxPacer.transmission.playout.marks.under_way": marks.MAX_MARKS,
     "TxPacer.transmission.playout.tracks.queued": playout.MAX_QUEUED_BYTES,
     "TxPacer.transmission.playout.sent.track.queued": playout.MAX_QUEUED_BYTES,
     "TxPacer.transmission.playout.limbo.queued": playout.MAX_QUEUED_BYTES,

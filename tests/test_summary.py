@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from callengine.machines.conversation_terms import ConversationCounts
 from callengine.machines.inbound import InboundCounts
-from callengine.machines.playout import PlayoutCounts
+from callengine.machines.onsets import Onset, Outcome
 from callengine.machines.response import Cancel, ResponseCounts, Settlement
 from callengine.machines.stall import StallCounts
-from callengine.machines.transmission import Onset, Outcome, TransmissionCounts
+from callengine.machines.transmission_terms import PlayoutCounts, TransmissionCounts
 from callengine.messages import EndCause, HeardItem
 from callengine.reports import GREATEST, BridgeReport, Crash, HostCounts, PacerReport, total
 from callengine.summary import AudioConservation, CallFacts, CallSummary, summarise
@@ -97,6 +97,7 @@ def test_the_glance() -> None:
         "stop +15550100",
     )
     assert summary.late_at_s == (20.0, 30.5)
+    assert summary.began_monotonic_s == 100.0
     assert summary.watchdog.resets_asked == 4
 
 

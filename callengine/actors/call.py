@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from callengine.logs import CallLog
     from callengine.messages import StreamStarted
     from callengine.records import Record
-    from callengine.security.tickets import Tickets
+    from callengine.security.tickets import Redeems
     from callengine.settings import Settings
 
 
@@ -55,7 +55,7 @@ class Setting:
     media: Dispatcher
     blocking: Dispatcher
     log: CallLog
-    tickets: Tickets | None = None
+    tickets: Redeems | None = None
     stand_in: Callable[[StreamStarted], Agent] = lambda _: Agent()
     redirect: Callable[[str, str, str], None] | None = None
     note: Callable[[Record], None] = lambda _: None

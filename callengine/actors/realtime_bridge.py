@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
 from callengine.actors.dispatch import Dispatcher, tell
-from callengine.actors.shell import Shell, wait_until_handled
+from callengine.actors.shell import Shell
 from callengine.agent import Agent
 from callengine.machines.conversation_terms import SendFunctionOutput, SendTurn
 from callengine.machines.dialogue import (
@@ -35,6 +35,7 @@ from callengine.messages import (
     AnswerOwed,
     AudioComplete,
     CallEnding,
+    CallerFrame,
     CallerSaid,
     CloseSocket,
     EventSeen,
@@ -71,8 +72,8 @@ MAX_KINDS_LOGGED = 32
 class ModelLink(Protocol):
     """The way to the model. Nothing here waits; the bound and its policy are the link's."""
 
-    def connect(self, tell_bridge: Callable[[FromModel], None], flow: Callable[[], None]) -> None:
-        """Open a socket; what happens is told. `flow` waits until all that was told is handled.
+    def connect(self, tell_bridge: Callable[[FromModel], None]) -> None:
+        """Open a socket; what happens is told.
 
         Tells `ModelConnected`, `ModelMessage`, `ModelAlive`, and once, last, `ModelClosed`. A
         socket that was open before is closed, and nothing more is told of it.
@@ -127,6 +128,8 @@ class RealtimeBridge(Shell):
     def handle(self, message: Any, now: float) -> Iterable[object]:  # noqa: ANN401
         """See `Shell.handle`."""
         match message:
+            case CallerFrame():
+                pass  # it comes first because most messages are one
             case CloseSocket():
                 self._link.close()
                 self._dialogue.close()
@@ -171,11 +174,7 @@ class RealtimeBridge(Shell):
         def tell_me(message: FromModel) -> None:
             tell(me, replace(message, session=session) if session else message)
 
-        self._link.connect(tell_me, self._flow)
-
-    def _flow(self) -> None:
-        """For the socket's reader: wait until this actor has handled what it was told."""
-        wait_until_handled(self.actor_ref)
+        self._link.connect(tell_me)
 
     def next_deadline(self) -> float | None:
         """See `Shell.next_deadline`."""
@@ -185,6 +184,8 @@ class RealtimeBridge(Shell):
         """See `Shell.perform`."""
         encode = realtime_client
         match action:
+            case SendAppend(payload):
+                self._link.send_media(encode.encode_append(payload))
             case OpenModel():
                 self._connect()
             case ForgetModel():
@@ -193,8 +194,6 @@ class RealtimeBridge(Shell):
                 self._act(self._settle(None, self.dispatcher.now()))
             case SendTurn(event_id, turn):
                 self._link.send(encode.encode_turn(event_id, turn.role, turn.text))
-            case SendAppend(payload):
-                self._link.send_media(encode.encode_append(payload))
             case SendCreate(event_id, wanted):
                 self._link.send(encode.encode_response_create(event_id, wanted.instructions))
             case SendCancel(event_id, response_id):

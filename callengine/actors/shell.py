@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import pykka
 
-from callengine.actors.dispatch import BoundedInbox, DispatchedActor, Dispatcher, tell
+from callengine.actors.dispatch import BoundedMailbox, DispatchedActor, Dispatcher, tell
 from callengine.logs import QuietLog, trace_of
 from callengine.messages import (
     ActorCrashed,
@@ -69,6 +69,13 @@ class Report:
     lost_messages: int = 0
 
 
+_FOR_THE_SHELL: Final = frozenset({Barrier, Peers, BeginAnew, ReportRequest, StatesWanted})
+"""What the shell handles itself. Anything else is the machine's, and there is a lot of it."""
+
+
+_ALARM: Final = DeadlineReached()
+
+
 class Shell(DispatchedActor):
     """Base of every actor of a call. The first message it gets is `Peers`."""
 
@@ -79,6 +86,7 @@ class Shell(DispatchedActor):
         super().__init__(dispatcher)
         self.log = QuietLog(log)
         self.peers: Peers | None = None
+        self._inboxes: dict[type, tuple[Any, ...]] = {}  # to whom an action is told
         self._armed_for = float("inf")
         self._states: dict[Owner, StateChanged] = {}  # told last
         self._held: deque[object] | None = None  # while dead
@@ -114,48 +122,59 @@ class Shell(DispatchedActor):
     def on_receive(self, message: object) -> None:
         """pykka's entry."""
         try:
-            self._receive(message)
+            kind = type(message)
+            if kind in _FOR_THE_SHELL or self._held is not None:
+                self._receive_own(message)
+                return
+            now = self.dispatcher.now()
+            if kind is DeadlineReached:
+                if now >= self._armed_for:
+                    self._armed_for = float("inf")
+            elif kind is ResetRequest:  # whose alarm may have been lost
+                self._armed_for = float("inf")
+            self._act(self.handle(message, now))
+            self._arm()
         except BaseException as error:  # noqa: BLE001 - beyond here it would stop every call
             with contextlib.suppress(BaseException):
                 self._die(error, message)
 
-    def _receive(self, message: object) -> None:
+    def _receive_own(self, message: object) -> None:
         match message:
             case Barrier(reached):
                 if reached is not None:
                     reached()
-                return
             case Peers():
-                self.peers = message
+                self._meet(message)
+                self._arm()
             case BeginAnew(first):
                 self._begin_anew(first)
-                return
             case _ if self._held is not None:
                 self._hold(message)
-                return
             case ReportRequest():
                 self._report(copy.deepcopy(self.report()))  # it goes on counting until stopped
+                self._arm()
             case StatesWanted():
                 for state in self._states.values():
                     self.tell("watchdog", state)
-            case _:
-                now = self.dispatcher.now()
-                rang = isinstance(message, DeadlineReached) and now >= self._armed_for
-                if rang or isinstance(message, ResetRequest):  # whose alarm may have been lost
-                    self._armed_for = float("inf")
-                self._act(self.handle(message, now))
-        self._arm()
+                self._arm()
+
+    def _meet(self, peers: Peers) -> None:
+        self.peers = peers
+        self._inboxes = {
+            kind: tuple(getattr(peers, name).actor_inbox for name in names)
+            for kind, names in self.ROUTES.items()
+        }
 
     def _act(self, actions: Iterable[object]) -> None:
         for action in actions:
+            inboxes = self._inboxes.get(type(action))
+            if inboxes is None:
+                self.perform(action)
+                continue
             if isinstance(action, StateChanged):
                 self._states[action.owner] = action
-            peers = self.ROUTES.get(type(action))
-            if peers is None:
-                self.perform(action)
-            else:
-                for peer in peers:
-                    self.tell(peer, action)
+            for inbox in inboxes:
+                inbox.leave(action)
 
     def tell(self, peer: str, message: object) -> None:
         """Tell one of the call's other actors."""
@@ -164,7 +183,7 @@ class Shell(DispatchedActor):
 
     def _report(self, counts: object) -> None:
         lost = self._lost_messages
-        if isinstance(self.actor_inbox, BoundedInbox):
+        if isinstance(self.actor_inbox, BoundedMailbox):
             lost += self.actor_inbox.dropped
         self.tell("supervisor", Report(type(self).__name__, counts, lost))
 
@@ -173,7 +192,7 @@ class Shell(DispatchedActor):
         due = self.next_deadline()
         if due is not None and due < self._armed_for:
             self._armed_for = due
-            self.dispatcher.tell_at(due, self.actor_ref, DeadlineReached())
+            self.dispatcher.tell_at(due, self.actor_ref, _ALARM)
 
     # ---- death, and life after it
 

@@ -9,13 +9,14 @@ import random
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
-from callengine.actors.dispatch import Mailbox, Reply, tell
+from pykka._envelope import Envelope
+
+from callengine.actors.dispatch import Mailbox, Reply, refuse, tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import pykka
-    from pykka._envelope import Envelope
 
     from callengine.actors.dispatch import DispatchedActor
 
@@ -74,15 +75,15 @@ class Stepper:
         """Give this a turn some time."""
         self._ready.append(waiting)
 
-    def post(self, mailbox: _SteppedMailbox, envelope: Envelope[Any]) -> bool:
+    def post(self, mailbox: _SteppedMailbox, message: object) -> bool:
         """Whether a message arrives now; if not, it does before its sender's next turn."""
         turn = self._turn
         if turn is None:
             return True
         turn.told += 1
-        if turn.told == 1 or (not turn.envelopes and self.random.random() < PROMPT):
+        if turn.told == 1 or (not turn.messages and self.random.random() < PROMPT):
             return True
-        turn.envelopes.append((mailbox, envelope))
+        turn.messages.append((mailbox, message))
         return False
 
     def step(self) -> bool:
@@ -101,7 +102,7 @@ class Stepper:
         turn = self._turn = _Untold(waiting)
         goes_on = waiting.run_turn(1)
         self._turn = None
-        if turn.envelopes:
+        if turn.messages:
             turn.goes_on = goes_on
             ready.append(turn)
         elif goes_on:
@@ -142,19 +143,19 @@ PROMPT: Final = 0.75
 class _Untold:
     """What an actor told in its turn and has not arrived yet."""
 
-    __slots__ = ("envelopes", "goes_on", "mailbox", "told")
+    __slots__ = ("goes_on", "mailbox", "messages", "told")
 
     def __init__(self, mailbox: Mailbox) -> None:
         self.mailbox = mailbox
         self.told = 0
         self.goes_on = False
-        self.envelopes: deque[tuple[_SteppedMailbox, Envelope[Any]]] = deque()
+        self.messages: deque[tuple[_SteppedMailbox, object]] = deque()
 
     def tell_next(self, stepper: Stepper) -> None:
         """Let the next one arrive; after the last one the actor's turn is over."""
-        mailbox, envelope = self.envelopes.popleft()
-        mailbox.arrive(envelope)
-        if self.envelopes:
+        mailbox, message = self.messages.popleft()
+        mailbox.arrive(message)
+        if self.messages:
             stepper.wake(self)
         elif self.goes_on:
             stepper.wake(self.mailbox)
@@ -167,21 +168,21 @@ class _SteppedMailbox(Mailbox):
         super().__init__(stepper.wake)
         self._stepper = stepper
 
-    def put(self, envelope: Envelope[Any]) -> None:
-        """Leave a message."""
-        if isinstance(envelope.reply_to, Reply):
-            envelope.reply_to.drive = self._stepper.step
-        if self._stepper.post(self, envelope):
-            super().put(envelope)
+    def leave(self, message: object) -> bool:
+        """See `Mailbox.leave`."""
+        if type(message) is Envelope and isinstance(message.reply_to, Reply):
+            message.reply_to.drive = self._stepper.step
+        return super().leave(message) if self._stepper.post(self, message) else True
 
-    def arrive(self, envelope: Envelope[Any]) -> None:
+    def arrive(self, message: object) -> None:
         """A message that was on its way is here."""
-        super().put(envelope)
+        if not super().leave(message) and type(message) is Envelope:
+            refuse(message)
 
-    def get(self) -> Envelope[Any]:
-        """The next message of this turn."""
-        envelope = super().get()
-        if self._stepper.watch is not None:
-            name = type(self.actor).__name__
-            self._stepper.watch(self._stepper.now(), name, envelope.message)
-        return envelope
+    def run_turn(self, batch: int) -> bool:
+        """See `Mailbox.run_turn`; a batch has one message here."""
+        if self._stepper.watch is not None and self._waiting:
+            message = self._waiting[0]
+            message = message.message if type(message) is Envelope else message
+            self._stepper.watch(self._stepper.now(), type(self.actor).__name__, message)
+        return super().run_turn(batch)

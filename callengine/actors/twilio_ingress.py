@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from callengine.actors.dispatch import Dispatcher
     from callengine.logs import CallLog
-    from callengine.security.tickets import Tickets
+    from callengine.security.tickets import Redeems
 
 
 class TwilioIngress(Shell):
@@ -52,7 +52,7 @@ class TwilioIngress(Shell):
     }
 
     def __init__(
-        self, dispatcher: Dispatcher, log: CallLog, tickets: Tickets | None = None
+        self, dispatcher: Dispatcher, log: CallLog, tickets: Redeems | None = None
     ) -> None:
         super().__init__(dispatcher, log.logger)
         self._call_log = log
@@ -95,7 +95,7 @@ class TwilioIngress(Shell):
                 return self._redeem(self._tickets, event, now)
         return self._inbound.handle(event, now)
 
-    def _redeem(self, tickets: Tickets, start: twilio.Start, now: float) -> Iterable[object]:
+    def _redeem(self, tickets: Redeems, start: twilio.Start, now: float) -> Iterable[object]:
         parameters = dict(start.custom_parameters)
         token = parameters.pop(TICKET_PARAMETER, None)
         ticket = tickets.redeem(token, start.call_sid, time.time())

@@ -6,12 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from callengine.actors.shell import Shell
-from callengine.machines.transmission import (
-    SendClear,
-    SendMark,
-    SendMedia,
-    Transmission,
-)
+from callengine.machines.transmission_terms import SendClear, SendMark, SendMedia
 from callengine.messages import (
     BargeInConfirmed,
     BargeInDismissed,
@@ -35,6 +30,7 @@ if TYPE_CHECKING:
     from loguru import Logger
 
     from callengine.actors.dispatch import Dispatcher
+    from callengine.machines.transmission import Transmission
 
 
 class CarrierLink(Protocol):
@@ -130,6 +126,6 @@ class TxPacer(Shell):
             unsent_frames=self._unsent_frames,
             own_audio_bytes=machine.own_audio_bytes,
             late_at=tuple(machine.late_at),
-            ledger=tuple(machine.ledger),
+            ledger=tuple(machine.onsets.ledger),
             hearing=machine.playout.hearing,
         )

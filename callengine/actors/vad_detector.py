@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from callengine.actors.dispatch import Dispatcher
     from callengine.audio.level import Detector
+    from callengine.machines.speech import SpeechEvent
 
 MAX_SENT_FRAMES: Final = 50
 """Frames we sent that no frame of the caller has been judged against yet; the oldest go."""
@@ -57,12 +58,23 @@ class VADDetector(Shell):
         """See `Shell.handle`."""
         if isinstance(message, FrameSent):
             self._sent.append(message.payload)
-            return
-        self._audio += message.payload
+            return ()
+        if len(message.payload) == FRAME_BYTES and not self._audio:
+            return self._judge(message.payload, now)  # as nearly all are: nothing is cut or joined
+        return self._judge_all(message.payload, now)
+
+    def _judge_all(self, audio: bytes, now: float) -> list[SpeechEvent]:
+        """Take audio of any length; what is less than a frame waits for the next."""
+        self._audio += audio
         frames = len(self._audio) // FRAME_BYTES
+        events: list[SpeechEvent] = []
         for behind in range(frames - 1, -1, -1):
             frame = bytes(self._audio[:FRAME_BYTES])
             del self._audio[:FRAME_BYTES]
-            sent = self._sent.popleft() if self._sent else SILENCE_FRAME
-            loudness = self._detector.judge(frame, sent)
-            yield from self._speech.frame(loudness, now - behind * FRAME_S)
+            events += self._judge(frame, now - behind * FRAME_S)
+        return events
+
+    def _judge(self, frame: bytes, now: float) -> list[SpeechEvent]:
+        """Take the frame that ended at `now`."""
+        sent = self._sent.popleft() if self._sent else SILENCE_FRAME
+        return self._speech.frame(self._detector.judge(frame, sent), now)

@@ -40,17 +40,28 @@ class LevelDetector:
     def __init__(self, threshold_rms: int) -> None:
         self._threshold_rms = threshold_rms
         self._least_floor = self._floor = threshold_rms / self.ABOVE_NOISE
-        self._sent_levels: deque[int] = deque(maxlen=self.ECHO_FRAMES)
+        self._sent_levels = deque([0] * self.ECHO_FRAMES)
+        self._loudest_sent = 0
 
     def judge(self, caller_frame: bytes, sent_frame: bytes) -> Loudness:
         """Judge one frame; see `Detector`."""
         level = g711.rms(caller_frame)
-        self._sent_levels.append(0 if sent_frame == g711.SILENCE_FRAME else g711.rms(sent_frame))
-        needed = max(
-            float(self._threshold_rms),
-            self.ABOVE_NOISE * self._floor,
-            self.ECHO_GAIN * max(self._sent_levels),
+        self._note_sent(0 if sent_frame == g711.SILENCE_FRAME else g711.rms(sent_frame))
+        loud = (
+            level > self._threshold_rms
+            and level > self.ABOVE_NOISE * self._floor
+            and level > self.ECHO_GAIN * self._loudest_sent
         )
         if level > 0:
             self._floor = max(min(level, self._floor * self.FLOOR_RISE), self._least_floor)
-        return Loudness(level, level > needed)
+        return Loudness(level, loud)
+
+    def _note_sent(self, level: int) -> None:
+        """Keep the loudest of the last frames: to look for it in every frame would take longer."""
+        levels = self._sent_levels
+        gone = levels.popleft()
+        levels.append(level)
+        if level >= self._loudest_sent:
+            self._loudest_sent = level
+        elif gone == self._loudest_sent:
+            self._loudest_sent = max(levels)

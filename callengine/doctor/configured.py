@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from callengine.store import Store
 
 CONNECT_TIMEOUT_S: Final = 10.0
+CLOSE_TIMEOUT_S: Final = 2.0
 
 
 def model_key(settings: Settings) -> Finding:
@@ -81,20 +82,25 @@ def public_url(settings: Settings) -> Finding:
 
 def model(settings: Settings) -> Finding:
     """Open a session, as a call does, and close it: costs nothing."""
+    from callengine.actors.loop import Loop
+    from callengine.actors.threads import Threads
     from callengine.edges.realtime import RealtimeSocket
     from callengine.messages import ModelConnected
 
     host = urlsplit(settings.realtime_url).hostname
     told: queue.SimpleQueue[object] = queue.SimpleQueue()
-    link = RealtimeSocket(settings.model_address(), settings.openai_api_key, logger)
+    loop, threads = Loop(), Threads("callengine-connect", 1)
+    link = RealtimeSocket(loop, threads, settings.model_address(), settings.openai_api_key, logger)
     began = time.monotonic()
-    link.connect(told.put, lambda: None)
+    link.connect(told.put)
     try:
         first = told.get(timeout=CONNECT_TIMEOUT_S)
     except queue.Empty:
         first = None
     took_ms = (time.monotonic() - began) * 1000
     link.close()
+    loop.stop(CLOSE_TIMEOUT_S)
+    threads.stop(0.0)
     if isinstance(first, ModelConnected):
         return Finding(Level.OK, "model", f"{host} answered in {took_ms:.0f} ms")
     detail = getattr(first, "detail", "no answer")

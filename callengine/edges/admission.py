@@ -10,7 +10,7 @@ from callengine.wire.twilio import Start, decode
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from callengine.edges.edge import AsyncEdge, Edge
+    from callengine.edges.edge import AsyncEdge, Edge, Inbox, LoopEdge
 
 
 class Admission:
@@ -63,3 +63,33 @@ class WatchedAsyncEdge:
         message = await self._edge.receive()
         self._admission.watch(message)
         return message
+
+
+class WatchedLoopEdge:
+    """The same for a `LoopEdge`."""
+
+    def __init__(self, edge: LoopEdge, admission: Admission) -> None:
+        self._edge = edge
+        self._admission = admission
+        self.send_media = edge.send_media
+        self.send = edge.send
+        self.send_first = edge.send_first
+        self.close = edge.close
+
+    def open(self, inbox: Inbox) -> None:
+        """See `LoopEdge.open`."""
+        self._edge.open(_WatchedInbox(inbox, self._admission))
+
+
+class _WatchedInbox:
+    def __init__(self, inbox: Inbox, admission: Admission) -> None:
+        self._inbox = inbox
+        self._admission = admission
+
+    def received(self, message: str | bytes) -> None:
+        self._admission.watch(message)
+        self._inbox.received(message)
+
+    def carrier_closed(self, code: int, reason: str) -> None:
+        self._admission.release()
+        self._inbox.carrier_closed(code, reason)

@@ -1,7 +1,7 @@
 """The engine's way out to a carrier whose socket lives on an event loop.
 
-Actors leave messages from their threads and never wait; one task of the loop sends them. The bound
-and its policy are those of `Outbox`.
+Actors leave messages from their threads and never wait; one task of the loop sends them. The policy
+at the bound is that of `Outbox`.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections import deque
 from typing import TYPE_CHECKING
 
 from callengine.edges.carrier import MAX_MEDIA
-from callengine.edges.outbox import CLOSE_TIMEOUT_S, Dropped
+from callengine.edges.outbox import CLOSE_TIMEOUT_S
+from callengine.edges.send_queue import Dropped, SendQueue
 from callengine.errors import EdgeClosed
 from callengine.logs import QuietLog, trace_of
 
@@ -35,8 +35,7 @@ class AsyncCarrierSocket:
         self._loop = asyncio.get_running_loop()
         self._changed = asyncio.Event()
         self._lock = threading.Lock()
-        self._waiting: deque[tuple[bool, str]] = deque()  # is it media, and the message
-        self._media = 0
+        self._queue = SendQueue(MAX_MEDIA)
         self._gone = False  # nothing is sent any more
         self._last: tuple[int, str] | None = None
         self._closing = asyncio.Event()
@@ -44,26 +43,28 @@ class AsyncCarrierSocket:
     def send_media(self, message: str) -> None:
         """See `CarrierLink.send_media`."""
         with self._lock:
-            if self._media < MAX_MEDIA:
-                self._media += 1
-                self._put(is_media=True, message=message)
+            if self._shut:
                 return
-            stalled, self._gone = not self._gone, True
+            stalled = not self._queue.put_media(message)
+            self._gone = stalled
+        self._wake(self._changed)
         if stalled:
             self._on_stall()
 
     def send(self, message: str) -> None:
         """See `CarrierLink.send`."""
         with self._lock:
-            self._put(is_media=False, message=message)
+            if not self._shut:
+                self._queue.put(message)
+        self._wake(self._changed)
 
     def send_first(self, message: str) -> Dropped:
         """See `CarrierLink.send_first`."""
         with self._lock:
-            dropped = Dropped(self._media, len(self._waiting) - self._media)
-            self._media = 0
-            self._waiting.clear()
-            self._put(is_media=False, message=message)
+            if self._shut:
+                return Dropped(0, 0)
+            dropped = self._queue.put_first(message)
+        self._wake(self._changed)
         return dropped
 
     def close(self, code: int, reason: str) -> None:
@@ -111,20 +112,15 @@ class AsyncCarrierSocket:
                 self._changed.clear()
                 if self._gone:
                     return None
-                if self._waiting:
-                    is_media, message = self._waiting.popleft()
-                    self._media -= is_media
-                    return message
+                if self._queue:
+                    return self._queue.take()
                 if self._last is not None:
                     return None
             await self._changed.wait()
 
-    def _put(self, *, is_media: bool, message: str) -> None:
-        if self._gone or self._last is not None:
-            return
-        self._waiting.append((is_media, message))
-        if len(self._waiting) == 1:  # else the writer has been woken for the one before
-            self._wake(self._changed)
+    @property
+    def _shut(self) -> bool:
+        return self._gone or self._last is not None
 
     def _wake(self, event: asyncio.Event) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is there to write

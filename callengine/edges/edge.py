@@ -37,3 +37,35 @@ class AsyncEdge(Protocol):
 
     async def close(self, code: int, reason: str) -> None:
         """Close the socket; a second call does nothing."""
+
+
+class Inbox(Protocol):
+    """Where what a carrier says goes."""
+
+    def received(self, message: str | bytes) -> None:
+        """A message."""
+
+    def carrier_closed(self, code: int, reason: str) -> None:
+        """The socket is gone; told once."""
+
+
+class LoopEdge(Protocol):
+    """A socket that the engine's own loop serves: what a server of ours has, and no host.
+
+    It can be made and closed on any thread; the rest is for the loop's.
+    """
+
+    def open(self, inbox: Inbox) -> None:
+        """Begin to tell what comes."""
+
+    def send_media(self, message: str) -> None:
+        """See `CarrierLink.send_media`."""
+
+    def send(self, message: str) -> None:
+        """See `CarrierLink.send`."""
+
+    def send_first(self, message: str) -> tuple[int, int]:
+        """See `CarrierLink.send_first`."""
+
+    def close(self, code: int, reason: str) -> None:
+        """See `CarrierLink.close`."""

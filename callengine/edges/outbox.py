@@ -1,16 +1,15 @@
-"""The one writer of a socket: callers leave messages and never wait, a thread sends them.
+"""The one writer of a host's socket: callers leave messages and never wait, a thread sends them.
 
-Bound: `max_media` messages of audio. A peer that has not read for that long is as good as gone, so
-what happens at the bound is that the outbox gives the socket up and says so, once. It does the same
-when sending fails in a way that the reader of the socket need not notice.
+At the bound of its queue the outbox gives the socket up and says so, once. It does the same when
+sending fails in a way that the reader of the socket need not notice.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import deque
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
+from callengine.edges.send_queue import Dropped, SendQueue
 from callengine.errors import EdgeClosed
 from callengine.logs import QuietLog, trace_of
 
@@ -24,15 +23,8 @@ CLOSE_TIMEOUT_S: Final = 5.0
 """A writer that is stuck in the socket's `send` is not waited for longer when closing."""
 
 
-class Dropped(NamedTuple):
-    """What an outbox threw away."""
-
-    media: int
-    others: int
-
-
 class Outbox:
-    """Messages on their way to a socket, in order; `send_first` and `send_ahead` overtake."""
+    """Messages on their way to a socket, in order; `send_first` overtakes."""
 
     def __init__(
         self,
@@ -44,13 +36,10 @@ class Outbox:
         log: Logger,
     ) -> None:
         self._send = send
-        self._max_media = max_media
+        self._queue = SendQueue(max_media)
         self._on_stall = on_stall
         self._log = QuietLog(log)
         self._changed = threading.Condition()
-        self._ahead: deque[str] = deque()
-        self._waiting: deque[tuple[bool, str]] = deque()  # is it media, and the message
-        self._media = 0
         self._last: Callable[[], None] | None = None
         self._closed = False
         self._finished = False
@@ -61,11 +50,10 @@ class Outbox:
     def send_media(self, message: str) -> None:
         """Leave audio behind what is waiting."""
         with self._changed:
-            if self._media < self._max_media:
-                self._media += 1
-                self._put(is_media=True, message=message)
+            if self._shut:
                 return
-            stalled, self._closed = not self._closed, True
+            stalled = not self._queue.put_media(message)
+            self._closed = stalled
             self._changed.notify()
         if stalled:
             self._on_stall()
@@ -73,23 +61,17 @@ class Outbox:
     def send(self, message: str) -> None:
         """Leave anything else behind what is waiting."""
         with self._changed:
-            self._put(is_media=False, message=message)
-
-    def send_ahead(self, message: str) -> None:
-        """Leave this before everything that waits, but behind what was sent ahead before."""
-        with self._changed:
-            if not self._closed and self._last is None:
-                self._ahead.append(message)
+            if not self._shut:
+                self._queue.put(message)
                 self._changed.notify()
 
     def send_first(self, message: str) -> Dropped:
         """Drop all that is waiting and leave this; returns how much was dropped."""
         with self._changed:
-            dropped = Dropped(self._media, len(self._waiting) - self._media)
-            self._media = 0
-            self._waiting.clear()
-            self._put(is_media=False, message=message)
-        return dropped
+            if self._shut:
+                return Dropped(0, 0)
+            self._changed.notify()
+            return self._queue.put_first(message)
 
     def close(self, last: Callable[[], None], if_stuck: Callable[[], None] | None = None) -> None:
         """Send what is waiting, then do `last` and end the thread; nothing more is taken.
@@ -110,26 +92,14 @@ class Outbox:
         """Wait for the thread to end."""
         self._thread.join(timeout_s)
 
-    def _put(self, *, is_media: bool, message: str) -> None:
-        if self._closed or self._last is not None:
-            return
-        self._waiting.append((is_media, message))
-        self._changed.notify()
+    @property
+    def _shut(self) -> bool:
+        return self._closed or self._last is not None
 
     def _next(self) -> str | None:
         with self._changed:
-            self._changed.wait_for(
-                lambda: self._ahead or self._waiting or self._closed or self._last is not None
-            )
-            if self._closed:
-                return None
-            if self._ahead:
-                return self._ahead.popleft()
-            if not self._waiting:
-                return None
-            is_media, message = self._waiting.popleft()
-            self._media -= is_media
-            return message
+            self._changed.wait_for(lambda: self._queue or self._shut)
+            return self._queue.take() if self._queue and not self._closed else None
 
     def _run(self) -> None:
         failed = False

@@ -1,25 +1,29 @@
-"""The socket to the model, over websocket-client: one thread reads, one writes."""
+"""The socket to the model, over websocket-client: connected on a thread, then run by the loop."""
 
 from __future__ import annotations
 
-import contextlib
+import os
 import socket
 import struct
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import websocket
 
-from callengine.edges.flow import Flow
-from callengine.edges.outbox import Outbox
-from callengine.errors import EdgeClosed
+from callengine.edges.outlet import Outlet
+from callengine.edges.stream import Stream
 from callengine.logs import QuietLog, trace_of
 from callengine.messages import EndCause, ModelAlive, ModelClosed, ModelConnected, ModelMessage
+from callengine.wire.text_frame import MASK_BYTES, client_frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from loguru import Logger
+
+    from callengine.actors.loop import Loop
+    from callengine.actors.threads import Threads
 
 FromModel: TypeAlias = ModelConnected | ModelMessage | ModelAlive | ModelClosed
 
@@ -40,136 +44,91 @@ REFUSALS: Final = {3000, 4000}
 class RealtimeSocket:
     """A `ModelLink` to an OpenAI Realtime server: one connection after the other."""
 
-    def __init__(self, url: str, api_key: str | None, log: Logger) -> None:
+    def __init__(
+        self, loop: Loop, threads: Threads, url: str, api_key: str | None, log: Logger
+    ) -> None:
+        self._loop = loop
+        self._threads = threads
         self._url = url
-        self._api_key = api_key
-        self._log = log
+        self._headers = [f"Authorization: Bearer {api_key}"] if api_key else []
+        self._log = QuietLog(log)
         self._life = threading.Lock()  # an engine that stops may close before the call connects
         self._closed = False
         self._connection: _Connection | None = None
 
-    def connect(self, tell_bridge: Callable[[FromModel], None], flow: Callable[[], None]) -> None:
+    def connect(self, tell_bridge: Callable[[FromModel], None]) -> None:
         """See `ModelLink.connect`."""
         with self._life:
             if self._closed:
                 return
             if self._connection is not None:
                 self._connection.close()
-            self._connection = _Connection(
-                self._url, self._api_key, self._log, tell=tell_bridge, flow=flow
-            )
+            connection = _Connection(self._loop, tell_bridge, self._log)
+            self._connection = connection
+        self._threads.run(lambda: connection.connect(self._url, self._headers))
 
     def send_media(self, message: str) -> None:
         """See `ModelLink.send_media`."""
-        if self._connection is not None:
-            self._connection.outbox.send_media(message)
+        if self._connection is not None and self._connection.outlet is not None:
+            self._connection.outlet.send_media(message)
 
     def send(self, message: str) -> None:
         """See `ModelLink.send`."""
-        if self._connection is not None:
-            self._connection.outbox.send_ahead(message)
+        if self._connection is not None and self._connection.outlet is not None:
+            self._connection.outlet.send_ahead(message)
 
     def close(self) -> None:
-        """See `ModelLink.close`."""
+        """See `ModelLink.close`. Any thread may."""
         with self._life:
             self._closed = True
             if self._connection is not None:
                 self._connection.close()
 
     def join(self, timeout_s: float) -> None:
-        """Wait until nothing of the last connection is left."""
+        """For another thread: wait until nothing of the last connection is left."""
         if self._connection is not None:
-            self._connection.join(timeout_s)
+            self._connection.ended.wait(timeout_s)
 
 
 class _Connection:
-    """One WebSocket and its two threads."""
+    """One WebSocket. `connect` is for a thread of its own, the rest for the loop's."""
 
-    def __init__(
-        self,
-        url: str,
-        api_key: str | None,
-        log: Logger,
-        *,
-        tell: Callable[[FromModel], None],
-        flow: Callable[[], None],
-    ) -> None:
-        self._url = url
-        self._headers = [f"Authorization: Bearer {api_key}"] if api_key else []
+    def __init__(self, loop: Loop, tell: Callable[[FromModel], None], log: QuietLog) -> None:
+        self.ended = threading.Event()
+        self._loop = loop
+        self._tell = tell
         self._log = log
-        self._tell, self._flow = tell, flow
         self._socket = websocket.WebSocket(
-            enable_multithread=True,
             # Its validator in pure Python costs 0.6 ms per delta; str.decode does the same.
             skip_utf8_validation=True,
             sockopt=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
         )
-        self._closing = threading.Event()
-        self._ended = threading.Event()
-        self.outbox = Outbox(
-            self._send,
-            name="callengine-model-writer",
-            max_media=MAX_MEDIA,
-            on_stall=self._stalled,
-            log=log,
-        )
-        self._reader = threading.Thread(
-            target=self._run, name="callengine-model-reader", daemon=True
-        )
-        self._reader.start()
+        self._plug: _Plug | None = None
+        self.outlet: Outlet | None = None
+        self._heard_at = 0.0
+        self._closing = False
 
-    def close(self) -> None:
-        """Close behind what is queued; a second call does nothing."""
-        self._closing.set()
-        # A writer that is stuck holds the socket's lock: only a cut frees it.
-        self.outbox.close(self._hang_up, if_stuck=self._cut)
+    # ---- before there is a socket
 
-    def join(self, timeout_s: float) -> None:
-        """Wait for both threads."""
-        self.outbox.join(timeout_s)
-        self._reader.join(timeout_s)
-
-    # ---- threads
-
-    def _stalled(self) -> None:
-        self._tell(ModelClosed(EndCause.MODEL_LOST, "the model has stopped reading"))
-
-    def _send(self, message: str) -> None:
+    def connect(self, url: str, headers: list[str]) -> None:
+        """Open the WebSocket, and hand it to the loop."""
         try:
-            self._socket.send(message)
-        except (websocket.WebSocketException, OSError) as error:
-            self._cut()  # so that the reader notices, and tells the cause if the model gave one
-            raise EdgeClosed(1006, type(error).__name__) from None
+            failure = self._connect(url, headers)
+        except Exception as error:  # noqa: BLE001 - the call would wait for ever
+            self._log.warning("socket failed", **trace_of(error))
+            told = f"the socket failed: {type(error).__name__}"
+            failure = ModelClosed(EndCause.MODEL_LOST, told)
+        if not self._loop.call_soon(lambda: self._connected(failure)):
+            self._socket.shutdown()  # type: ignore[no-untyped-call]
+            self.ended.set()
 
-    def _hang_up(self) -> None:
-        with contextlib.suppress(websocket.WebSocketException, OSError):
-            self._socket.send_close()
-        # Cutting at once would lose what the model has not read yet.
-        if not self._ended.wait(CLOSE_TIMEOUT_S):
-            self._cut()
-
-    def _cut(self) -> None:
-        plug = self._socket.sock
-        if plug is not None:
-            with contextlib.suppress(OSError):
-                plug.shutdown(socket.SHUT_RDWR)
-
-    def _run(self) -> None:
-        try:
-            closed = self._connect() or self._read()
-        except Exception as error:  # noqa: BLE001 - without a reader the call would be deaf
-            QuietLog(self._log).warning("socket failed", **trace_of(error))
-            closed = ModelClosed(EndCause.MODEL_LOST, f"the socket failed: {type(error).__name__}")
-        self._ended.set()
-        self._socket.shutdown()  # type: ignore[no-untyped-call]
-        if not self._closing.is_set():
-            self._tell(closed)
-
-    def _connect(self) -> ModelClosed | None:
+    def _connect(self, url: str, headers: list[str]) -> ModelClosed | None:
+        if self._closing:
+            return ModelClosed(EndCause.MODEL_LOST, "nobody waits for it")
         try:
             self._socket.connect(  # type: ignore[no-untyped-call]
-                self._url,
-                header=self._headers,
+                url,
+                header=headers,
                 timeout=CONNECT_TIMEOUT_S,
                 suppress_origin=True,
                 redirect_limit=0,
@@ -182,34 +141,152 @@ class _Connection:
         except (websocket.WebSocketException, OSError, ValueError) as error:
             told = f"no connection to the model: {type(error).__name__}"
             return ModelClosed(EndCause.MODEL_UNREACHABLE, told)
-        if self._closing.is_set():
-            self._cut()  # the call ended while we were connecting
-        self._socket.settimeout(PING_AFTER_S)
-        self._tell(ModelConnected())
         return None
 
-    def _read(self) -> ModelClosed:
-        flow = Flow(self._flow)
-        while True:
-            try:
-                opcode, frame = self._socket.recv_data_frame(control_frame=True)
-            except websocket.WebSocketTimeoutException:
-                self._ping()
-                continue
-            except (websocket.WebSocketException, OSError) as error:
-                told = f"the model's socket broke: {type(error).__name__}"
-                return ModelClosed(EndCause.MODEL_LOST, told)
-            if opcode == websocket.ABNF.OPCODE_CLOSE:
-                return _read_close(frame.data)
-            if opcode == websocket.ABNF.OPCODE_PONG:
-                self._tell(ModelAlive())
-            elif opcode in {websocket.ABNF.OPCODE_TEXT, websocket.ABNF.OPCODE_BINARY}:
-                self._tell(ModelMessage(frame.data))
-                flow.told()
+    def _connected(self, failure: ModelClosed | None) -> None:
+        if failure is not None or self._closing:
+            self._socket.shutdown()  # type: ignore[no-untyped-call]
+            self._end(failure)
+            return
+        plug = self._socket.sock
+        assert plug is not None, "it is connected"
+        self._plug = _Plug(self._loop, plug, self)
+        self._socket.sock = self._plug  # type: ignore[assignment]
+        self.outlet = Outlet(
+            self._plug.stream, self._write, max_media=MAX_MEDIA, on_stall=self._stalled
+        )
+        self._tell(ModelConnected())
+        self._heard_at = self._loop.now()
+        self._listen()
+        self._plug.stream.start()
 
-    def _ping(self) -> None:
-        with contextlib.suppress(websocket.WebSocketException, OSError):
+    # ---- out
+
+    def _write(self, message: str) -> None:
+        assert self._plug is not None, "it is connected"
+        self._plug.stream.write(client_frame(message, os.urandom(MASK_BYTES)))
+
+    def close(self) -> None:
+        """Close behind what is queued; a second call does nothing. Any thread may."""
+        if not self._loop.call_soon(self._close):
+            self.ended.set()  # the loop has closed its sockets when it ended
+
+    def _close(self) -> None:
+        if self._closing:
+            return
+        self._closing = True
+        if self.outlet is not None:
+            # Cutting at once would lose what the model has not read yet.
+            self._loop.call_at(self._loop.now() + CLOSE_TIMEOUT_S, self._cut)
+            self.outlet.close(self._send_close)
+        elif self._socket.sock is not None:  # the answer to the upgrade is not waited for
+            with suppress(OSError):
+                socket.socket.shutdown(self._socket.sock, socket.SHUT_RDWR)
+
+    def _send_close(self) -> None:
+        self._socket.send_close()
+
+    def _stalled(self) -> None:
+        self._end(ModelClosed(EndCause.MODEL_LOST, "the model has stopped reading"))
+        self._cut()
+
+    # ---- in
+
+    def received(self, data: bytes) -> None:
+        """See `StreamUser.received`."""
+        assert self._plug is not None, "it is what has read"
+        self._heard_at = self._loop.now()
+        self._plug.feed(data)
+        try:
+            while self._plug.stream.open:
+                self._take(*self._socket.recv_data_frame(control_frame=True))
+        except BlockingIOError:
+            pass  # the rest is still to come
+        except (websocket.WebSocketException, OSError) as error:
+            self.lost(type(error).__name__)
+
+    def _take(self, opcode: int, frame: websocket.ABNF) -> None:
+        if opcode == websocket.ABNF.OPCODE_CLOSE:
+            self._end(_read_close(frame.data))
+            self._cut()
+        elif self._closing:
+            pass  # nobody wants to know
+        elif opcode == websocket.ABNF.OPCODE_PONG:
+            self._tell(ModelAlive())
+        elif opcode in {websocket.ABNF.OPCODE_TEXT, websocket.ABNF.OPCODE_BINARY}:
+            self._tell(ModelMessage(frame.data))
+
+    def lost(self, why: str) -> None:
+        """See `StreamUser.lost`."""
+        self._end(ModelClosed(EndCause.MODEL_LOST, f"the model's socket broke: {why}"))
+        self._cut()
+
+    def writable(self) -> None:
+        """See `StreamUser.writable`."""
+        assert self.outlet is not None, "it has written"
+        self.outlet.writable()
+
+    def _listen(self) -> None:
+        """Ask a model that has nothing to say whether it is there."""
+        if self.ended.is_set() or self._closing:
+            return
+        if self._loop.now() >= self._heard_at + PING_AFTER_S:
+            self._heard_at = self._loop.now()
             self._socket.ping()
+        self._loop.call_at(self._heard_at + PING_AFTER_S, self._listen)
+
+    # ---- the end
+
+    def _end(self, closed: ModelClosed | None) -> None:
+        """Tell, once, how it ended; not if that was our wish."""
+        if not self.ended.is_set() and not self._closing and closed is not None:
+            self._tell(closed)
+        self._closing = True
+        if self._plug is None:
+            self.ended.set()
+
+    def _cut(self) -> None:
+        if self._plug is not None:
+            self._plug.stream.close()
+        self.ended.set()
+
+
+class _Plug:
+    """What websocket-client takes for a socket: it gives what has come, and keeps what is to go.
+
+    To read from the socket itself costs three system calls for each frame.
+    """
+
+    def __init__(self, loop: Loop, plug: socket.socket, user: _Connection) -> None:
+        self.stream = Stream(loop, plug, user)
+        self._data = b""
+        self._read = 0
+
+    def feed(self, data: bytes) -> None:
+        """Bytes that came."""
+        self._data = self._data[self._read :] + data
+        self._read = 0
+
+    def recv(self, size_bytes: int) -> bytes:
+        """At most so many of the bytes that came. Raises BlockingIOError if there are none."""
+        data = self._data[self._read : self._read + size_bytes]
+        if not data:
+            raise BlockingIOError
+        self._read += len(data)
+        return data
+
+    def send(self, data: bytes) -> int:
+        """Take all of it."""
+        self.stream.write(data)
+        return len(data)
+
+    def gettimeout(self) -> float:
+        """It never waits."""
+        return 0.0
+
+    def close(self) -> None:
+        """Close the socket."""
+        self.stream.close()
 
 
 def _read_close(payload: Any) -> ModelClosed:  # noqa: ANN401 - bytes, or a str when empty

@@ -7,6 +7,7 @@ it at once all the same: they let sockets live for their `graceful_timeout`.
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -96,11 +97,4 @@ class _DrainFirst:
             QuietLog(logger.bind(call_sid="-")).error("drain failed", **trace_of(error))
         self._drained = True
         if not self._passed_on:
-            self._return_to_main_thread()
-
-    @staticmethod
-    def _return_to_main_thread() -> None:
-        """A signal to the process may be taken by another thread, and wakes only that one."""
-        main = threading.main_thread().ident
-        assert main is not None, "it runs"
-        signal.pthread_kill(main, signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGTERM)  # the way back into the main thread

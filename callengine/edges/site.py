@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl
 
 from loguru import logger
 
-from callengine.edges.admission import Admission, WatchedAsyncEdge, WatchedEdge
+from callengine.edges.admission import Admission, WatchedAsyncEdge, WatchedEdge, WatchedLoopEdge
 from callengine.edges.http import (
     MAX_BODY_BYTES,
     HttpReply,
@@ -24,8 +24,8 @@ from callengine.edges.http import (
     text_reply,
     xml_reply,
 )
-from callengine.edges.twiml import BUSY, connect_stream
-from callengine.errors import SettingsError, SignaturesOff
+from callengine.edges.twiml import connect_stream, turn_away
+from callengine.errors import EngineStopped, SettingsError, SignaturesOff
 from callengine.logs import QuietLog, trace_of
 from callengine.security.floods import SocketCount
 from callengine.security.signature import Signer
@@ -34,8 +34,9 @@ from callengine.security.tickets import TICKET_PARAMETER, Ticket
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from callengine.actors.loop import Loop
     from callengine.agent import Agent, AgentChoice
-    from callengine.edges.edge import AsyncEdge, Edge
+    from callengine.edges.edge import AsyncEdge, Edge, LoopEdge
     from callengine.edges.http import HttpRequest
     from callengine.engine import CallEngine
     from callengine.settings import Settings
@@ -81,6 +82,7 @@ class VoiceSite:
         self._refusals = 0
         self._signer = _signer(settings)
         self._tickets = None if self._signer is None else engine.tickets
+        self._turn_away = turn_away(settings.when_full)
         self._sockets = SocketCount(settings.max_sockets_per_address)
         if media_path is not None and not media_path.startswith("/"):
             raise SettingsError(f"the media path is {media_path!r}; it must begin with a slash")
@@ -93,28 +95,26 @@ class VoiceSite:
     # ---- Twilio's requests
 
     def incoming(self, request: HttpRequest) -> HttpReply:
-        """The voice webhook: TwiML that connects the call to the media socket."""
+        """The voice webhook: TwiML that connects the call to the media socket.
+
+        A slot is held for it from now on. If there is none, the TwiML is that of
+        `Settings.when_full`; a draining or stopped engine answers 503, so that another is asked.
+        """
         if (refusal := self._refuse_post(request)) is not None:
             return refusal
         form = _form(request.body)
         call_sid = form.get("CallSid", "")
         if not 0 < len(call_sid) <= MAX_CALL_SID_CHARS or not call_sid.isascii():
             return text_reply(400, "the form has no CallSid")
-        engine = self.engine
-        if engine.active_calls >= engine.settings.max_calls and not engine.draining:
-            return xml_reply(BUSY)
-        if not engine.ready:
-            return _unavailable()
         if self.settings.public_url is None:
             return text_reply(503, "set CALLENGINE_PUBLIC_URL")
         status_url = None if self._signer is None else self._public(_beside(request.path, "status"))
-        twiml = self._connect(
-            Ticket(call_sid, form.get("From", ""), form.get("To", "")),
-            self._public(self._media_path or _beside(request.path, "media"), "wss"),
-            status_url,
-        )
-        # A drain that has begun meanwhile may have seen no ticket, and end before the socket comes.
-        return xml_reply(twiml) if engine.ready else _unavailable()
+        ticket = Ticket(call_sid, form.get("From", ""), form.get("To", ""))
+        media_url = self._public(self._media_path or _beside(request.path, "media"), "wss")
+        try:
+            return xml_reply(self._answer(ticket, media_url, status_url))
+        except EngineStopped:
+            return _unavailable()
 
     def twiml(
         self, *, call_sid: str, caller: str = "", called: str = "", media_url: str | None = None
@@ -122,7 +122,7 @@ class VoiceSite:
         """The same TwiML for a host with a webhook of its own, which validated the signature.
 
         Raises SettingsError if it is not known where the media goes, LocalError if `call_sid` is
-        none.
+        none, EngineStopped if the engine is stopped or draining: answer 503 then.
         """
         if media_url is None:
             if self._media_path is None or self.settings.public_url is None:
@@ -131,7 +131,7 @@ class VoiceSite:
                     " media_path and CALLENGINE_PUBLIC_URL"
                 )
             media_url = self._public(self._media_path, "wss")
-        return self._connect(Ticket(call_sid, caller, called), media_url)
+        return self._answer(Ticket(call_sid, caller, called), media_url)
 
     def status(self, request: HttpRequest) -> HttpReply:
         """A stream's status callback: counted in `status_events`, errors logged.
@@ -160,7 +160,7 @@ class VoiceSite:
         return json_reply(200, self._state())
 
     def ready(self) -> HttpReply:
-        """200 if the next call would be taken, else 503: draining, stopped or full."""
+        """200 if the next call would be taken, else 503: draining, stopped, full or strained."""
         return json_reply(200 if self.engine.ready else 503, self._state())
 
     # ---- the media socket
@@ -168,8 +168,8 @@ class VoiceSite:
     def admit(self, request: HttpRequest) -> HttpReply | Admission:
         """Before the upgrade is answered: an answer that refuses it, or an admission to serve.
 
-        An admission that is not served is to be released. A socket is refused when there is no
-        room; while draining, unless a caller was sent to us whose socket has not come yet.
+        An admission that is not served is to be released. As long as callers were sent to us whose
+        sockets have not come yet, none is refused for want of room, or because of a drain.
         """
         if self._media_path is not None and request.path != self._media_path:
             return text_reply(404, "media is elsewhere")
@@ -177,7 +177,7 @@ class VoiceSite:
             request.target, request.headers
         ):
             return self._refuse_signature(request)
-        if not self._takes_sockets():
+        if not self.engine.admits(ticketed=self._tickets is not None):
             return _unavailable()
         if not self._sockets.enter(request.client):
             return text_reply(429, "too many sockets that carry no call")
@@ -206,6 +206,17 @@ class VoiceSite:
             await asyncio.to_thread(self._tell, summary)
         return summary
 
+    def begin(
+        self, connect: Callable[[Loop, Callable[[], None]], LoopEdge], admission: Admission
+    ) -> None:
+        """`serve` for a socket that the engine's own loop serves; see `CallEngine.begin`."""
+        self.engine.begin(
+            lambda loop, on_stall: WatchedLoopEdge(connect(loop, on_stall), admission),
+            agent=self._agent,
+            tickets=self._tickets,
+            on_over=self._tell,
+        )
+
     # ---- within
 
     def _refuse_post(self, request: HttpRequest) -> HttpReply | None:
@@ -232,27 +243,25 @@ class VoiceSite:
             )
         return text_reply(403, "no valid signature")
 
-    def _takes_sockets(self) -> bool:
-        if self.engine.draining and not self.engine.full:
-            return self._tickets is not None and self._tickets.outstanding(time.time()) > 0
-        return self.engine.ready
-
     def _state(self) -> dict[str, object]:
-        active = self.engine.active_calls
+        engine = self.engine
         return {
-            "active_calls": active,
-            "free_slots": max(self.engine.settings.max_calls - active, 0),
-            "draining": self.engine.draining,
-            "ready": self.engine.ready,
+            "active_calls": engine.active_calls,
+            "free_slots": engine.slots_free,
+            "draining": engine.draining,
+            "strained": engine.strained,
+            "ready": engine.ready,
+            "shed": engine.shed,
         }
 
-    def _connect(self, ticket: Ticket, media_url: str, status_url: str | None = None) -> str:
-        parameters = (
-            {}
-            if self._tickets is None
-            else {TICKET_PARAMETER: self._tickets.issue(ticket, time.time())}
-        )
-        return connect_stream(media_url, parameters, status_url=status_url)
+    def _answer(self, ticket: Ticket, media_url: str, status_url: str | None = None) -> str:
+        parameters = {}
+        if self._tickets is not None:
+            parameters[TICKET_PARAMETER] = self._tickets.issue(ticket, time.time())
+        connect = connect_stream(media_url, parameters, status_url=status_url)
+        # Last, so that no slot is held for an answer that could not be made.
+        room = self.engine.reserve(ticket.call_sid if self._tickets is not None else None)
+        return connect if room else self._turn_away
 
     def _public(self, path: str, scheme: str = "https") -> str:
         origin = self.settings.public_url or ""

@@ -6,30 +6,31 @@ It is also where gevent and uWSGI hosts put the media: in a process with real th
 from __future__ import annotations
 
 import socket
-import struct
 import threading
+import time
 from contextlib import suppress
 from dataclasses import replace
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from websockets.exceptions import ConnectionClosed
-from websockets.sync.server import ServerConnection, serve
+from websockets.http11 import Request, Response
+from websockets.server import ServerProtocol
 
-from callengine.edges.http import MAX_BODY_BYTES, HttpReply, HttpRequest, text_reply
+from callengine.actors.threads import Threads
+from callengine.edges.asking import END_OF_HEAD, Asking, Post, request_of
+from callengine.edges.carrier_stream import CarrierStream
+from callengine.edges.http import HttpReply, HttpRequest, text_reply
 from callengine.edges.site import VoiceSite
-from callengine.errors import EdgeClosed, EngineStopped, SettingsError
+from callengine.errors import EngineStopped, SettingsError
 from callengine.hosts import check_process, is_loopback
 from callengine.wire.twilio import MAX_MESSAGE_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from types import TracebackType
 
-    from websockets.http11 import Request, Response
-
+    from callengine.actors.loop import Loop
     from callengine.edges.admission import Admission
     from callengine.engine import CallEngine
     from callengine.settings import Settings
@@ -40,8 +41,10 @@ WEBHOOK_PATH: Final = "/voice/incoming"
 STATUS_PATH: Final = "/voice/status"
 HEALTH_PATH: Final = "/voice/health"
 READY_PATH: Final = "/voice/ready"
-SEND_TIMEOUT_S: Final = 5
-HTTP_TIMEOUT_S: Final = 10.0
+HTTP_THREADS: Final = 32
+MAX_OPENING: Final = 256
+"""Connections that hold no call; more wait in the system's backlog."""
+ACCEPT_AGAIN_S: Final = 0.1
 STOP_TIMEOUT_S: Final = 5.0
 MAX_PORT: Final = 65_535
 
@@ -49,45 +52,10 @@ FROM_ELSEWHERE: Final = frozenset({"forwarded", "x-twilio-signature"})
 """Headers of a request that a proxy or a tunnel brought, beside `X-Forwarded-...`."""
 
 
-class SyncEdge:
-    """An `Edge` over a `websockets.sync` connection.
-
-    A peer that reads nothing for `SEND_TIMEOUT_S` is gone: no thread waits for it any longer.
-    """
-
-    def __init__(self, connection: ServerConnection) -> None:
-        self._connection = connection
-        plug, wait = connection.socket, struct.pack("ll", SEND_TIMEOUT_S, 0)
-        with suppress(OSError):  # gone already, as `receive` will tell
-            plug.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            plug.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, wait)
-
-    def receive(self) -> str | bytes:
-        """See `Edge.receive`."""
-        try:
-            return self._connection.recv()
-        except ConnectionClosed as closed:
-            raise _gone(closed) from None
-
-    def send(self, message: str) -> None:
-        """See `Edge.send`."""
-        try:
-            self._connection.send(message)
-        except ConnectionClosed as closed:
-            raise _gone(closed) from None
-
-    def close(self, code: int, reason: str) -> None:
-        """See `Edge.close`."""
-        self._connection.close(code, reason)
-
-
-def _gone(closed: ConnectionClosed) -> EdgeClosed:
-    got = closed.rcvd or closed.sent
-    return EdgeClosed(got.code, got.reason) if got else EdgeClosed(1006)
-
-
 class StandaloneServer:
     """Serves an engine on one port; a context manager.
+
+    Requests are answered on a few threads; media sockets are the loop's.
 
     `port` 0 takes a free one; the one it got is `port`. `public_url` is where Twilio reaches this
     server from outside (`https://voice.example.com`), by default that of the engine's settings.
@@ -133,26 +101,15 @@ class StandaloneServer:
         except SettingsError:
             plug.close()
             raise
-        self._server = serve(
-            self._hold_call,
-            sock=plug,
-            process_request=self._admit,
-            max_size=MAX_MESSAGE_BYTES,
-            compression=None,
-            close_timeout=2,
-        )
-        self._serve_websocket = self._server.handler
-        self._server.handler = self._serve_any
+        self._plug = plug
         self._lock = threading.Lock()
         self._stopping = False
         self._opening: set[socket.socket] = set()  # clients that hold no call, or not yet
-        self._serving: set[threading.Thread] = set()
-        self._admissions: dict[threading.Thread, Admission] = {}
+        self._room = threading.Semaphore(MAX_OPENING)
+        self._threads = Threads("callengine-http", HTTP_THREADS)
         self.host = host
-        self.port: int = self._server.socket.getsockname()[1]
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, name="callengine-server", daemon=True
-        )
+        self.port: int = plug.getsockname()[1]
+        self._thread = threading.Thread(target=self._accept, name="callengine-server", daemon=True)
 
     @property
     def media_url(self) -> str:
@@ -178,18 +135,40 @@ class StandaloneServer:
 
     def stop(self) -> None:
         """Take no new call, end the ones in progress, close the port."""
-        self._engine.stop()
         with self._lock:
             self._stopping = True
-            for plug in self._opening:
-                with suppress(OSError):
+            for plug in (self._plug, *self._opening):
+                with suppress(OSError):  # shut, a socket that is waited on wakes who waits
                     plug.shutdown(socket.SHUT_RDWR)
-        self._server.shutdown()
-        self._thread.join(STOP_TIMEOUT_S)
-        with self._lock:
-            serving = list(self._serving)
-        for thread in serving:
-            thread.join(STOP_TIMEOUT_S)
+        self._engine.stop()
+        self._room.release()
+        if self._thread.is_alive():
+            self._thread.join(STOP_TIMEOUT_S)
+        self._threads.stop(STOP_TIMEOUT_S)
+        self._plug.close()
+
+    # ---- without a port of its own
+
+    def give_port(self) -> socket.socket:
+        """Give the port to somebody who hands its connections to `adopt`; do not enter then."""
+        return socket.socket(fileno=self._plug.detach())
+
+    def adopt(self, plug: socket.socket, client: str, on_answered: Callable[[bool], None]) -> None:
+        """Serve a connection that somebody else has accepted; waits while there are too many.
+
+        `on_answered` is told whether it is a call now; if not, it is closed.
+        """
+        self._room.acquire()
+        self._threads.run(lambda: self._open_adopted(plug, client, on_answered))
+
+    def _open_adopted(
+        self, plug: socket.socket, client: str, on_answered: Callable[[bool], None]
+    ) -> None:
+        is_call = False
+        try:
+            is_call = self._open(plug, client)
+        finally:
+            on_answered(is_call)
 
     # ---- requests
 
@@ -208,55 +187,101 @@ class StandaloneServer:
         incoming = request.path == WEBHOOK_PATH
         return self._site.incoming(request) if incoming else self._site.status(request)
 
-    def _serve_any(self, connection: socket.socket, address: Any) -> None:  # noqa: ANN401
-        """websockets only speaks GET, and Twilio's webhooks are POSTs on the same port."""
-        me = threading.current_thread()
-        with self._lock:
-            self._serving.add(me)
-            self._opening.add(connection)
-            turned_away = self._stopping
-        if turned_away or self._answers_post(connection, address):
-            connection.close()
-        # A closed one too: `shutdown` waits until this handler has seen every thread off.
-        self._serve_websocket(connection, address)
-        if (unused := self._admissions.pop(me, None)) is not None:
-            unused.release()  # the handshake failed after all
-        with self._lock:
-            self._opening.discard(connection)
-            self._serving.discard(me)
+    # ---- connections
 
-    def _answers_post(self, connection: socket.socket, address: Any) -> bool:  # noqa: ANN401
-        """Answer a POST; False if it is none, and nothing was read."""
+    def _accept(self) -> None:
+        while True:
+            self._room.acquire()
+            try:
+                connection, address = self._plug.accept()
+            except OSError:
+                if self._stopping:
+                    return
+                self._room.release()  # whoever asked is gone, or there are no more descriptors
+                time.sleep(ACCEPT_AGAIN_S)
+                continue
+            self._threads.run(lambda plug=connection, asks=address[0]: self._open(plug, asks))  # type: ignore[misc]
+
+    def _open(self, plug: socket.socket, client: str) -> bool:
+        """Answer a request. If that made it a media socket the loop has it from then on."""
+        with self._lock:
+            turned_away = self._stopping
+            self._opening.add(plug)
+        is_medias = False
         try:
-            connection.settimeout(HTTP_TIMEOUT_S)
-            if connection.recv(4, socket.MSG_PEEK) != b"POST":
-                connection.settimeout(None)
-                return False
-            _Post(connection, address, self)  # type: ignore[arg-type]
-            connection.shutdown(socket.SHUT_WR)
+            is_medias = not turned_away and self._answer_first(plug, client)
         except OSError:
             pass  # whoever asked is gone, or never asked
+        finally:
+            if not is_medias:
+                plug.close()
+            with self._lock:
+                self._opening.discard(plug)
+            self._room.release()
+        return is_medias
+
+    def _answer_first(self, plug: socket.socket, client: str) -> bool:
+        """Answer the request that a connection begins with; True if it is a WebSocket now."""
+        asking = Asking(plug)
+        head = asking.head()
+        if not head.startswith(b"POST "):
+            return self._answer_upgrade(plug, client, head)
+        Post(asking, client, self.answer)
+        asking.end()
+        return False
+
+    def _answer_upgrade(self, plug: socket.socket, client: str, head: bytes) -> bool:
+        protocol = ServerProtocol(max_size=MAX_MESSAGE_BYTES)
+        asked_in, _, unread = head.partition(END_OF_HEAD)
+        protocol.receive_data(asked_in + END_OF_HEAD)
+        asked = next(iter(protocol.events_received()), None)
+        admission = None
+        if isinstance(asked, Request):
+            admission = self._answer_get(protocol, asked, client)
+        try:
+            plug.sendall(b"".join(protocol.data_to_send()))
+            plug.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except OSError:
+            if admission is not None:
+                admission.release()
+            raise
+        if admission is None:
+            return False
+
+        def connect(loop: Loop, on_stall: Callable[[], None]) -> CarrierStream:
+            return CarrierStream(loop, plug, protocol, on_stall=on_stall, unread=unread)
+
+        try:
+            self._site.begin(connect, admission)
+        except EngineStopped:  # the last slot was taken meanwhile
+            admission.release()
+            protocol.send_close(1013, "no room for another call")
+            plug.sendall(b"".join(protocol.data_to_send()))
+            return False
         return True
 
-    def _admit(self, connection: ServerConnection, asked: Request) -> Response | None:
-        client = connection.remote_address[0]
-        request = _request("GET", asked.path, asked.headers.raw_items(), client)
-        if request.path != self._media_path:
-            return _response(connection, self.answer(request))
-        if self._is_bench and (refusal := _refuse_at_bench(request)) is not None:
-            return _response(connection, refusal)
-        admitted = self._site.admit(request)
-        if isinstance(admitted, HttpReply):
-            return _response(connection, admitted)
-        self._admissions[threading.current_thread()] = admitted
+    def _answer_get(
+        self, protocol: ServerProtocol, asked: Request, client: str
+    ) -> Admission | None:
+        """Leave the answer with `protocol`; an admission if it is one to come in."""
+        request = request_of("GET", asked.path, asked.headers.raw_items(), client)
+        answer = self._let_in(request)
+        if isinstance(answer, HttpReply):
+            protocol.send_response(_response(protocol, answer))
+            return None
+        response = protocol.accept(asked)
+        protocol.send_response(response)
+        if response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
+            return answer
+        answer.release()
         return None
 
-    def _hold_call(self, connection: ServerConnection) -> None:
-        with self._lock:
-            self._opening.discard(connection.socket)
-        admission = self._admissions.pop(threading.current_thread())
-        with suppress(EngineStopped):  # the last slot was taken meanwhile, and the socket closed
-            self._site.serve(SyncEdge(connection), admission)
+    def _let_in(self, request: HttpRequest) -> HttpReply | Admission:
+        if request.path != self._media_path:
+            return self.answer(request)
+        if self._is_bench and (refusal := _refuse_at_bench(request)) is not None:
+            return refusal
+        return self._site.admit(request)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -303,56 +328,10 @@ def _is_of_this_machine(origin: str) -> bool:
         return False
 
 
-# ---- HTTP
-
-
-def _request(
-    method: str, target: str, fields: Iterable[tuple[str, str]], client: str, body: bytes = b""
-) -> HttpRequest:
-    path, _, query = target.partition("?")
-    headers: dict[str, str] = {}
-    for each, value in fields:
-        name = each.lower()
-        headers[name] = f"{headers[name]},{value}" if name in headers else value
-    return HttpRequest(method, path, query, headers, body, client)
-
-
-def _response(connection: ServerConnection, reply: HttpReply) -> Response:
-    response = connection.respond(HTTPStatus(reply.status), reply.body.decode())
+def _response(protocol: ServerProtocol, reply: HttpReply) -> Response:
+    response = protocol.reject(HTTPStatus(reply.status), reply.body.decode())
     del response.headers["Content-Type"]
     response.headers["Content-Type"] = reply.content_type
     for name, value in reply.headers:
         response.headers[name] = value
     return response
-
-
-class _Post(BaseHTTPRequestHandler):
-    """One POST on a connection that is not a WebSocket."""
-
-    protocol_version = "HTTP/1.1"
-    server: StandaloneServer  # type: ignore[assignment]
-
-    def do_POST(self) -> None:
-        """Read the form and answer."""
-        length = self.headers.get("Content-Length", "0")
-        if not length.isdecimal() or int(length) > MAX_BODY_BYTES:
-            self.send_error(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
-            return
-        body = self.rfile.read(int(length))
-        fields = self.headers.items()
-        reply = self.server.answer(
-            _request("POST", self.path, fields, self.client_address[0], body)
-        )
-        self.send_response(reply.status)
-        if reply.body:
-            self.send_header("Content-Type", reply.content_type)
-            self.send_header("Content-Length", str(len(reply.body)))
-        for name, value in reply.headers:
-            self.send_header(name, value)
-        self.send_header("Connection", "close")
-        self.end_headers()
-        self.wfile.write(reply.body)
-        self.close_connection = True
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the signature
-        """Say nothing: paths and addresses are the host's to log."""

@@ -1,19 +1,26 @@
-"""The TwiML that answers an incoming call."""
+"""The TwiML that answers an incoming call: with a media stream, or with why there is none."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
-from xml.sax.saxutils import quoteattr
+from xml.sax.saxutils import escape, quoteattr
 
 from callengine.errors import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-BUSY: Final = '<?xml version="1.0" encoding="UTF-8"?><Response><Reject reason="busy" /></Response>'
-"""The caller hears the busy tone, and nobody is charged: no call was answered."""
+    from callengine.settings import WhenFull
+
+_TURN_AWAY: Final = {
+    # The caller hears the busy tone, and nobody is charged: no call was answered.
+    "busy": '<Reject reason="busy" />',
+    "say": "<Say>{}</Say><Hangup />",
+    "queue": "<Enqueue>{}</Enqueue>",
+    "dial": "<Dial>{}</Dial>",
+}
 
 _NO_XML: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What XML 1.0 (section 2.2) has no way to write, escaped or not."""
@@ -41,12 +48,23 @@ def connect_stream(
         for name, value in (parameters or {}).items()
     )
     status = "" if status_url is None else f" statusCallback={_quoted(status_url)}"
-    return (
-        '<?xml version="1.0" encoding="UTF-8"?><Response><Connect>'
-        f"<Stream url={_quoted(stream_url)}{status}>{inside}</Stream>"
-        "</Connect><Hangup /></Response>"
+    return _response(
+        f"<Connect><Stream url={_quoted(stream_url)}{status}>{inside}</Stream></Connect><Hangup />"
     )
 
 
+def turn_away(when_full: WhenFull) -> str:
+    """What a caller is told for whom there is no room."""
+    return _response(_TURN_AWAY[when_full.how].format(escape(_sayable(when_full.target))))
+
+
+def _response(verbs: str) -> str:
+    return f'<?xml version="1.0" encoding="UTF-8"?><Response>{verbs}</Response>'
+
+
 def _quoted(text: str) -> str:
-    return quoteattr(_NO_XML.sub("\N{REPLACEMENT CHARACTER}", text))
+    return quoteattr(_sayable(text))
+
+
+def _sayable(text: str) -> str:
+    return _NO_XML.sub("\N{REPLACEMENT CHARACTER}", text)

@@ -23,6 +23,7 @@ from callengine.machines.conversation_terms import (
     SendTurn,
     Since,
 )
+from callengine.machines.deadlines import earliest
 from callengine.machines.interruption import Interruption
 from callengine.machines.presence import Presence
 from callengine.machines.response import ResponseSlot
@@ -62,6 +63,7 @@ from callengine.messages import (
 from callengine.wire import realtime_events as wire
 
 if TYPE_CHECKING:
+    from callengine.machines.session import SendAppend
     from callengine.wire.realtime_client import SessionConfig
 
 ANSWER_GRACE_S: Final = 1.5
@@ -148,6 +150,10 @@ class Conversation:
         """The model hears the caller."""
         return self.session.state is State.LIVE
 
+    def is_answer_due(self, now: float) -> bool:
+        """The next event, whatever it is, finds that the caller has waited too long."""
+        return self._answer_due_at is not None and now >= self._answer_due_at
+
     @property
     def owes(self) -> bool:
         """The caller waits for something to be said, or for the rest of it, or is speaking."""
@@ -177,22 +183,25 @@ class Conversation:
         if self._owed and not owed_before:
             actions.append(AnswerOwed(behind=self._behind))
         actions += self._unheard.take_told()
-        if self._greeting_over():
+        if not self.session.server_interrupts and self._greeting_over():
             actions += self.session.let_server_interrupt()
         return actions
+
+    def caller_audio(self, payload: bytes) -> list[SendAppend]:
+        """Take a frame of the caller at a time when no answer is due: nothing else comes of it."""
+        return self.session.caller_audio(payload)
 
     def next_deadline(self) -> float | None:
         """When something is due next."""
         if self.session.state is State.CLOSED:
             return None
-        due = [
+        return earliest(
             self.session.next_deadline(),
             self.slot.next_deadline(),
             self.tools.next_deadline(),
             self.presence.next_deadline(),
             None if self.slot.busy else self._answer_due_at,
-        ]
-        return min((at for at in due if at is not None), default=None)
+        )
 
     def close(self) -> None:
         """The call is over: nothing more counts."""
@@ -200,8 +209,10 @@ class Conversation:
 
     def _take(self, event: Event, now: float) -> list[Action]:
         match event:
+            case wire.AudioDelta() | wire.TranscriptDelta():  # first, as most events are one
+                return [*self.presence.spoke(now), *self._server_event(event, now)]
             case CallerFrame(payload):
-                return [*self.session.caller_audio(payload)]
+                return [*self.caller_audio(payload)]
             case ModelAlive():
                 return [*self.presence.pong(now)]
             case ModelConnected() | ModelClosed() | wire.SessionUpdated():
@@ -221,12 +232,14 @@ class Conversation:
 
     def _server_event(self, event: wire.ServerEvent, now: float) -> list[Action]:
         match event:
+            case wire.AudioDelta():
+                return self._audio(event, now)
             case wire.FunctionCall() | wire.TranscriptDelta() | wire.TranscriptDone() if (
                 event.response_id in self._out_of_band
             ):
                 pass
-            case wire.AudioDelta():
-                return self._audio(event, now)
+            case wire.TranscriptDelta():
+                return self._slot(slot.Moved(), now)
             case wire.AudioDone(_, item_id, content_index):
                 self._unheard.complete(ItemKey(item_id, content_index))
             case wire.ResponseCreated():
@@ -245,8 +258,6 @@ class Conversation:
                 return self._tool_called(event, now)
             case wire.ErrorReceived():
                 return self._error(event, now)
-            case wire.TranscriptDelta():
-                return self._slot(slot.Moved(), now)
             case wire.Noted(kind) if kind.startswith("response."):
                 return self._slot(slot.Moved(), now)
             case wire.InputTranscript(item_id, transcript):
@@ -439,7 +450,7 @@ class Conversation:
         return [] if is_open else self._truncates(())
 
     def _ask_for_owed_answer(self, now: float) -> list[Action]:
-        if self._answer_due_at is None or now < self._answer_due_at or self.slot.busy:
+        if not self.is_answer_due(now) or self.slot.busy:
             return []
         self._answer_due_at = None
         self._owe()

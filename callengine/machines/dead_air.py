@@ -25,6 +25,11 @@ class DeadAir:
         self._quiet_since: float | None = None
         self._fills = 0
 
+    @property
+    def at_rest(self) -> bool:
+        """Nothing is owed, and no silence is counted."""
+        return not self.owed and self._quiet_since is None and not self._fills
+
     def owe(self, fallback: bytes, since: float | None = None) -> None:
         """The caller waits: since then, or from now on, unless he did before."""
         if not self.owed:

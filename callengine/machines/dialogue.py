@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from callengine.machines import conversation_terms as terms
 from callengine.machines.conversation import Conversation
 from callengine.machines.conversation_terms import Resume, SaidTurn
+from callengine.machines.deadlines import earliest
 from callengine.machines.metering import Budget, Meter
 from callengine.machines.turns import OpenTurn, Turns
 from callengine.messages import (
@@ -24,6 +25,7 @@ from callengine.messages import (
     AnswerOwed,
     AudioComplete,
     CallEnding,
+    CallerFrame,
     CallerSaid,
     DeadlineReached,
     EndCause,
@@ -156,6 +158,7 @@ class Dialogue:
         self._waits_since: float | None = None  # while somebody was being found
         self._deadline: float | None = None
         self._live_by: float | None = None
+        self._due_at: float | None = None
 
     @property
     def is_casting(self) -> bool:
@@ -164,13 +167,28 @@ class Dialogue:
 
     def next_deadline(self) -> float | None:
         """When something is due next."""
-        due = [self._deadline, self._live_by]
-        if self.conversations:
-            due.append(self.conversations[-1].next_deadline())
-        return min((at for at in due if at is not None), default=None)
+        return self._due_at
 
     def handle(self, event: Event, now: float) -> list[Action]:
         """Take one event; returns what is to be done, in this order."""
+        if isinstance(event, CallerFrame) and self._only_listens(now):
+            # 50 a second. Going on like any other event they would cost ten times as much.
+            return [*self.conversations[-1].caller_audio(event.payload)]
+        actions = self._take(event, now)
+        self._due_at = self._earliest()
+        return actions
+
+    def _only_listens(self, now: float) -> bool:
+        """What the caller says goes to the model, and no time has come for anything else."""
+        if self.state is not State.TALKING and self.state is not State.PARTED:
+            return False
+        return self._live_by is None and not self.conversations[-1].is_answer_due(now)
+
+    def _earliest(self) -> float | None:
+        conversation = self.conversations[-1].next_deadline() if self.conversations else None
+        return earliest(self._deadline, self._live_by, conversation)
+
+    def _take(self, event: Event, now: float) -> list[Action]:
         match event:
             case StreamStarted():
                 return self._started(now)
@@ -178,7 +196,7 @@ class Dialogue:
                 return self._found(brief, now)
             case DeadlineReached() if self._deadline is not None and now >= self._deadline:
                 return self._expire(event, now)
-            case _ if self.state in {State.TALKING, State.PARTED}:
+            case _ if self.state in (State.TALKING, State.PARTED):
                 return self._converse(event, now)
             case ResetRequest(owner, reason):
                 return [ResetRefused(owner, reason, Refusal.NOT_STUCK)]
@@ -187,7 +205,7 @@ class Dialogue:
     def close(self) -> None:
         """The call is over: nothing more counts."""
         self.state = State.OVER
-        self._deadline = self._live_by = None
+        self._deadline = self._live_by = self._due_at = None
         for conversation in self.conversations[-1:]:
             conversation.close()
 
@@ -243,12 +261,12 @@ class Dialogue:
         ending: CallEnding | None = None
         for action in self.conversations[-1].handle(event, now):
             match action:
-                case CallEnding():
-                    ending = action
-                    continue
                 case PlayAudio(response_id):
                     self._outage, self._tried = None, 0
                     self._spoken = response_id
+                case CallEnding():
+                    ending = action
+                    continue
                 case AudioComplete(response_id) if response_id == self._spoken:
                     self._spoken = None
                 case CallerSaid(_, transcript):

@@ -244,7 +244,8 @@ class Inbound:
         if self.state is State.WAITING:
             self.counts.early_messages += 1
             return []
-        if event.stream_sid not in {"", self.stream_sid} or event.track == "outbound":
+        is_ours = event.stream_sid == self.stream_sid or not event.stream_sid
+        if not is_ours or event.track == "outbound":
             self.counts.foreign_frames += 1
             return []
         if self._is_repeated(event):
@@ -260,7 +261,8 @@ class Inbound:
         fill_ms = self._hole_before(event, now)
         if fill_ms:
             actions.append(self._silence(fill_ms))
-        return [*actions, CallerFrame(event.payload)]
+        actions.append(CallerFrame(event.payload))
+        return actions
 
     def _is_repeated(self, event: wire.Media) -> bool:
         """A number seen before, or one whose place has been filled with silence already.
@@ -270,20 +272,25 @@ class Inbound:
         sequence = event.sequence_number
         if sequence is None:
             return False
-        newest = self._recent[-1] if self._recent else sequence - 1
+        if self._recent and sequence <= self._recent[-1]:
+            return self._is_out_of_order(event, sequence)
+        self._recent.append(sequence)
+        return False
+
+    def _is_out_of_order(self, event: wire.Media, sequence: int) -> bool:
+        """Numbers rise in `_recent`: only one that is not above the last can be in it already."""
         known = sequence in self._recent
-        overtaken = newest - RECENT_FRAMES < sequence < newest
+        overtaken = self._recent[-1] - RECENT_FRAMES < sequence < self._recent[-1]
         due = self._is_due(event)
         if (known or overtaken) and not due:
             self.counts.duplicates += known
             self.counts.reordered += not known
             return True
-        if sequence <= newest:
-            self._recent.clear()
-            self.counts.clock_restarts += 1
-            if not due:
-                self._next_ms = None
+        self._recent.clear()
         self._recent.append(sequence)
+        self.counts.clock_restarts += 1
+        if not due:
+            self._next_ms = None
         return False
 
     def _is_due(self, event: wire.Media) -> bool:

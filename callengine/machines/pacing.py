@@ -46,30 +46,32 @@ class Punctuality(Enum):
 class Grid:
     """The schedule of one call's outbound frames; times are monotonic seconds."""
 
+    due_at: float
+    """When the next frame may leave."""
+
     def __init__(self, lead_s: float) -> None:
         self._lead_s = lead_s
         self._opened_at = self._anchor = float("-inf")
         self._frames = 0
+        self._plan()
 
-    @property
-    def _next_play_at(self) -> float:
-        return self._anchor + self._frames * FRAME_S
-
-    @property
-    def due_at(self) -> float:
-        """When the next frame may leave."""
-        return max(self._next_play_at - self._lead_s, self._opened_at)
+    def _plan(self) -> None:
+        """Kept, not worked out whenever it is asked for: that is five times for each frame."""
+        self._next_play_at = self._anchor + self._frames * FRAME_S
+        self.due_at = max(self._next_play_at - self._lead_s, self._opened_at)
 
     def open(self, now: float) -> None:
         """Audio is there again after a pause: nothing was due before `now`."""
         if self._next_play_at <= now:
             self.restart(now)
         self._opened_at = now
+        self._plan()
 
     def restart(self, now: float) -> None:
         """The carrier holds nothing: the next frame is played as it arrives."""
         self._opened_at = self._anchor = now
         self._frames = 0
+        self._plan()
 
     def sent(self, now: float) -> Punctuality:
         """Take note that the frame that was due has left at `now`."""
@@ -79,6 +81,7 @@ class Grid:
         elif now - self._next_play_at > LATE_S:
             self.restart(now)
         self._frames += 1
+        self._plan()
         if lateness >= RESET_S:
             return Punctuality.RESET
         return Punctuality.LATE if lateness >= LATE_S else Punctuality.ON_TIME

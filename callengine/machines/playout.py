@@ -3,14 +3,13 @@
 Positions are bytes of one response's audio; an item is a stretch of them. What the caller heard is
 an estimate with two sources. The carrier plays back to back from arrival, so the times at which we
 sent give the latest position the caller can have reached. Echoed marks tell how far behind that
-the ear really is: the smallest lag seen in the call, less the round trip of a mark that waited for
-no audio, is the carrier's own delay. A mark that is long overdue tells that it stands still.
+the ear really is.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from callengine.audio.g711 import (
@@ -21,10 +20,12 @@ from callengine.audio.g711 import (
     SAMPLE_RATE_HZ,
     SILENCE_BYTE,
 )
-from callengine.messages import HeardItem
+from callengine.machines.marks import Marks
+from callengine.machines.track import Track
+from callengine.machines.transmission_terms import PlayoutCounts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from callengine.messages import HeardItem
 
 MAX_QUEUED_BYTES: Final = 600 * SAMPLE_RATE_HZ
 """Ten minutes, what Twilio itself would hold. Audio beyond is refused and counted."""
@@ -32,78 +33,16 @@ MAX_QUEUED_BYTES: Final = 600 * SAMPLE_RATE_HZ
 MAX_ITEMS: Final = 256
 """Items that are queued, in limbo or being heard. Audio of one more is refused and counted."""
 
-OVERDUE_S: Final = 1.0
-"""A mark that is not echoed so long after it should have been was not played."""
-
-SILENT_S: Final = 10.0
-"""Marks overdue for so long more are not coming: until one does, the clock alone counts."""
+FRAMES_PER_MARK: Final = 200 // FRAME_MS
+"""A mark every 200 ms of audio: often enough to trust, rare enough to cost nothing."""
 
 LOOK_AGAIN_S: Final = 0.2
 
 _SAMPLE_SLACK: Final = 0.01
 """Of a sample: times are floats, and rounding must not cost the sample that ends exactly now."""
 
-MAX_MARKS: Final = 256
-"""Marks that were sent and not echoed. Beyond, the oldest is forgotten and counted as lost."""
 
-
-@dataclass(slots=True)
-class Item:
-    """One item's stretch of a track, in bytes."""
-
-    item_id: str
-    content_index: int
-    start: int
-    received: int = 0
-
-
-@dataclass(slots=True)
-class Track:
-    """One response's audio."""
-
-    response_id: str
-    ordinal: int
-    generation: int
-    protected: bool
-    items: list[Item] = field(default_factory=list)
-    queued: bytearray = field(default_factory=bytearray)
-    received: int = 0
-    heard: int = 0
-    complete: bool = False
-
-    @property
-    def over(self) -> bool:
-        """Heard to its end."""
-        return self.complete and self.heard >= self.received
-
-    def continues(self, response_id: str, item_id: str, content_index: int) -> bool:
-        """Such audio belongs to the item this ends with."""
-        if self.response_id != response_id or not self.items:
-            return False
-        last = self.items[-1]
-        return (last.item_id, last.content_index) == (item_id, content_index)
-
-    @property
-    def frame_ready(self) -> bool:
-        """A whole frame can be cut, or the tail that is all there will be."""
-        return len(self.queued) >= FRAME_BYTES or (self.complete and bool(self.queued))
-
-    def append(self, item_id: str, content_index: int, audio: bytes) -> None:
-        """Queue `audio` behind what is there."""
-        if not self.continues(self.response_id, item_id, content_index):
-            self.items.append(Item(item_id, content_index, start=self.received))
-        self.items[-1].received += len(audio)
-        self.received += len(audio)
-        self.queued += audio
-
-    def heard_items(self) -> Iterable[HeardItem]:
-        """Each item, with the whole milliseconds that were heard of it."""
-        for item in self.items:
-            heard = min(max(self.heard - item.start, 0), item.received)
-            yield HeardItem(item.item_id, item.content_index, heard // BYTES_PER_MS)
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, nor is the next: that saves half a microsecond of each frame
 class Frame:
     """160 bytes to send; a mark to send behind it, if one is due."""
 
@@ -111,38 +50,13 @@ class Frame:
     mark: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Sent:
     """A frame that the carrier holds or is playing: its audio without padding."""
 
     track: Track
     audio: bytes
     plays_at: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Mark:
-    clears: int
-    ordinal: int
-    plays_at: float
-
-
-@dataclass(slots=True)
-class PlayoutCounts:
-    """Audio bytes by what became of them, and marks; see `Playout` for the identity that holds."""
-
-    received_bytes: int = 0
-    sent_bytes: int = 0
-    returned_bytes: int = 0
-    flushed_bytes: int = 0
-    stale_bytes: int = 0
-    overflow_bytes: int = 0
-    padding_bytes: int = 0
-    marks_sent: int = 0
-    marks_heard: int = 0
-    marks_cleared: int = 0
-    marks_unknown: int = 0
-    marks_lost: int = 0
 
 
 class Playout:
@@ -161,15 +75,10 @@ class Playout:
         self._limbo: list[Track] = []
         self._sent: deque[_Sent] = deque()
         self._plays_until = float("-inf")
-        self._marks: dict[str, _Mark] = {}
-        self._clears = 0
+        self._marks = Marks(self.counts)
         self._frames_since_mark = 0
         self._ordinal = 0
-        self._round_trip_s: float | None = None
-        self._echoes = True
-        self._echoed_to = float("-inf")
         self._look_again_at = float("-inf")
-        self._carrier_delay_s: float | None = None
 
     # ---- questions
 
@@ -208,14 +117,12 @@ class Playout:
         """When all that was sent will have been heard, or to look again; None if it was."""
         if not self._sent:
             return None
-        return max(self._plays_until + (self._carrier_delay_s or 0.0), self._look_again_at)
+        return max(self._plays_until + (self._marks.delay_s or 0.0), self._look_again_at)
 
     @property
     def awaits_echo(self) -> bool:
         """The last mark is under way, on a line that has echoed one before."""
-        last = next(reversed(self._marks.values()), None)
-        under_way = last is not None and last.plays_at > self._echoed_to
-        return under_way and self._round_trip_s is not None
+        return self._marks.awaits_echo
 
     @property
     def in_limbo(self) -> bool:
@@ -223,8 +130,11 @@ class Playout:
         return any(track.queued for track in self._limbo)
 
     def _sending(self) -> Track | None:
+        """The response that the next frame is cut from: a whole frame can be cut, or the tail that
+        is all there will be."""
         for track in self._tracks:
-            if track.frame_ready:
+            queued_bytes = len(track.queued)
+            if queued_bytes >= FRAME_BYTES or (track.complete and queued_bytes):
                 return track
             if not track.complete:
                 return None  # its next frame comes before any later response
@@ -305,10 +215,14 @@ class Playout:
         self, response_id: str, item_id: str, content_index: int, size_bytes: int
     ) -> bool:
         """Neither is ten minutes of audio there already, nor are there too many pieces of it."""
+        queued_bytes = items = 0
         tracks = (*self._tracks, *self._limbo)
-        if sum(len(track.queued) for track in tracks) + size_bytes > MAX_QUEUED_BYTES:
+        for track in tracks:
+            queued_bytes += len(track.queued)
+            items += len(track.items)
+        if queued_bytes + size_bytes > MAX_QUEUED_BYTES:
             return False
-        if sum(len(track.items) for track in tracks) < MAX_ITEMS:
+        if items < MAX_ITEMS:
             return True
         return any(track.continues(response_id, item_id, content_index) for track in tracks)
 
@@ -328,13 +242,14 @@ class Playout:
         track = self._sending()
         if track is None:
             return None
-        audio = bytes(track.queued[:FRAME_BYTES])
-        del track.queued[:FRAME_BYTES]
+        queued = track.queued
+        audio = bytes(queued[:FRAME_BYTES])
+        del queued[:FRAME_BYTES]  # moves where it begins, not what is in it
         self.counts.sent_bytes += len(audio)
         self.counts.padding_bytes += FRAME_BYTES - len(audio)
-        self._plays_until = max(self._plays_until, now)
-        self._sent.append(_Sent(track, audio, self._plays_until))
-        self._plays_until += FRAME_S
+        plays_at = max(self._plays_until, now)
+        self._sent.append(_Sent(track, audio, plays_at))
+        self._plays_until = plays_at + FRAME_S
         return Frame(audio.ljust(FRAME_BYTES, SILENCE_BYTE), self._mark_behind(track))
 
     # ---- marks
@@ -355,68 +270,25 @@ class Playout:
         return self._new_mark(track.ordinal, position)
 
     def _new_mark(self, ordinal: int, position: int) -> str:
-        if len(self._marks) >= MAX_MARKS:
-            del self._marks[next(iter(self._marks))]
-            self.counts.marks_lost += 1
         name = f"g{self.generation}-r{ordinal}-{position // BYTES_PER_MS:06d}"
-        while name in self._marks:  # resumed audio passes the same position again
-            name += "+"
-        self._marks[name] = _Mark(self._clears, ordinal, self._plays_until)
-        self.counts.marks_sent += 1
-        return name
+        return self._marks.sent(name, ordinal, self._plays_until)
 
     def mark_echoed(self, name: str, now: float) -> None:
         """Learn from an echo; one that a clear caused teaches nothing."""
-        mark = self._marks.pop(name, None)
-        if mark is None:
-            self.counts.marks_unknown += 1
-            return
-        if mark.clears != self._clears:
-            self.counts.marks_cleared += 1
-            return
-        self.counts.marks_heard += 1
-        self._echoes = True
-        lag_s = max(now - mark.plays_at, 0.0)
-        self._echoed_to = max(self._echoed_to, mark.plays_at)
-        if mark.ordinal == 0:
-            self._round_trip_s = lag_s
-            return
-        if self._round_trip_s is None:
-            return  # the lag of an echo is the carrier's delay and the round trip in one
-        delay_s = max(lag_s - self._round_trip_s, 0.0)
-        known_s = self._carrier_delay_s
-        self._carrier_delay_s = delay_s if known_s is None else min(delay_s, known_s)
+        self._marks.echoed(name, now)
 
     # ---- heard and flush
 
-    def _stuck_at(self, now: float) -> float:
-        """From which point on nothing was heard, by our clock, although it should have been.
-
-        A carrier that echoes marks and is long overdue with one is not playing what it was sent:
-        the socket is behind, or the line is. Infinity if all is well, or marks do not work.
-        """
-        if self._round_trip_s is None or not self._echoes:
-            return float("inf")
-        overdue_s = self._round_trip_s + (self._carrier_delay_s or 0.0) + OVERDUE_S
-        for mark in self._marks.values():  # oldest first
-            if mark.clears == self._clears and mark.plays_at > self._echoed_to:
-                if now < mark.plays_at + overdue_s:
-                    return float("inf")
-                if now < mark.plays_at + overdue_s + SILENT_S:
-                    return mark.plays_at
-                self._echoes, self._echoed_to = False, now
-                return float("inf")
-        return float("inf")
-
     def settle(self, now: float) -> list[Track]:
         """Move what was heard by `now` off the ledger; returns the responses heard to their end."""
-        delay_s = self._carrier_delay_s or 0.0
-        stuck_at = self._stuck_at(now)
-        while self._sent and self._sent[0].plays_at + FRAME_S + delay_s <= now:
-            if self._sent[0].plays_at >= stuck_at:
+        delay_s = self._marks.delay_s or 0.0
+        stuck_at = self._marks.stuck_at(now)
+        sent = self._sent
+        while sent and sent[0].plays_at + FRAME_S + delay_s <= now:
+            if sent[0].plays_at >= stuck_at:
                 self._look_again_at = now + LOOK_AGAIN_S
                 break
-            frame = self._sent.popleft()
+            frame = sent.popleft()
             frame.track.heard += len(frame.audio)
         over: list[Track] = []
         while self._tracks and self._tracks[0].over:
@@ -453,7 +325,7 @@ class Playout:
         self.settle(now)
         self._split_playing_frame(now)
         self.generation += 1
-        self._clears += 1
+        self._marks.cleared()
         for frame in reversed(self._sent):
             frame.track.queued[:0] = frame.audio
         self.counts.returned_bytes += sum(len(frame.audio) for frame in self._sent)
@@ -468,10 +340,10 @@ class Playout:
         """Count the part of the frame now playing that was heard."""
         if not self._sent:
             return
-        if self._sent[0].plays_at >= self._stuck_at(now):
+        if self._sent[0].plays_at >= self._marks.stuck_at(now):
             return
         frame = self._sent.popleft()
-        played_s = now - (self._carrier_delay_s or 0.0) - frame.plays_at
+        played_s = now - (self._marks.delay_s or 0.0) - frame.plays_at
         played = int(played_s * SAMPLE_RATE_HZ + _SAMPLE_SLACK)
         heard = min(max(played, 0), len(frame.audio))
         frame.track.heard += heard
@@ -486,7 +358,3 @@ class Playout:
     def discard_limbo(self) -> None:
         """The barge-in is confirmed: what was flushed will never be played."""
         self._limbo = []
-
-
-FRAMES_PER_MARK: Final = 200 // FRAME_MS
-"""A mark every 200 ms of audio: often enough to trust, rare enough to cost nothing."""

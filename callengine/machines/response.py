@@ -219,15 +219,15 @@ class ResponseSlot:
 
     def _take(self, event: Event, now: float) -> list[Action]:
         match event:
+            case AudioCame():
+                return self._audio_came(event, now)
+            case Moved():
+                return self._moved(now)
             case CreateWanted(wanted):
                 self._want(wanted)
                 return []
             case Created():
                 return self._created(event, now)
-            case AudioCame():
-                return self._audio_came(event, now)
-            case Moved():
-                return self._moved(now)
             case Done():
                 return self._done(event, now)
             case CancelWanted():

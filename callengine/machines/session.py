@@ -93,7 +93,7 @@ class Session:
         self.state = State.CONNECTING
         self.counts = SessionCounts()
         self._config = config
-        self._interrupt_response = interrupt_response
+        self.server_interrupts = interrupt_response
         self._updates = 1
         self._held: deque[bytes] = deque()
         self._held_bytes = 0
@@ -108,9 +108,7 @@ class Session:
         match event:
             case ModelConnected() if self.state is State.CONNECTING:
                 self._enter(event, now)
-                return [
-                    SendSessionUpdate(CONFIGURE_EVENT_ID, self._config, self._interrupt_response)
-                ]
+                return [SendSessionUpdate(CONFIGURE_EVENT_ID, self._config, self.server_interrupts)]
             case SessionUpdated():
                 return self._updated(event, now)
             case ErrorReceived():
@@ -122,7 +120,7 @@ class Session:
                 return self._expire(event, now)
         return []
 
-    def caller_audio(self, payload: bytes) -> list[Action]:
+    def caller_audio(self, payload: bytes) -> list[SendAppend]:
         """Take caller audio of any length: send it, or hold it until the session is live."""
         if self.state is State.LIVE:
             self.counts.appended_bytes += len(payload)
@@ -138,9 +136,9 @@ class Session:
 
     def let_server_interrupt(self) -> list[Action]:
         """From now on the server may cancel its own response when it hears the caller."""
-        if self._interrupt_response or self.state is not State.LIVE:
+        if self.server_interrupts or self.state is not State.LIVE:
             return []
-        self._interrupt_response = True
+        self.server_interrupts = True
         self._updates += 1
         return [SendTurnDetection(f"session-{self._updates}", self._config, True)]
 
@@ -156,7 +154,7 @@ class Session:
     def _updated(self, event: SessionUpdated, now: float) -> list[Action]:
         if self.state not in {State.CONFIGURING, State.LIVE}:
             return []
-        differences = mismatches(event, self._config, interrupt_response=self._interrupt_response)
+        differences = mismatches(event, self._config, interrupt_response=self.server_interrupts)
         fatal = [d for d in differences if d.fatal]
         if fatal:
             told = ", ".join(f"{d.field} is {d.got}, not {d.asked}" for d in fatal)
@@ -201,4 +199,4 @@ class Session:
     def _release(self) -> list[Action]:
         held, self._held_bytes = b"".join(self._held), 0
         self._held.clear()
-        return self.caller_audio(held) if held else []
+        return [*self.caller_audio(held)] if held else []

@@ -6,26 +6,34 @@ Silence comes first: an interruption clears the carrier before anybody else hear
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Final, TypeAlias
+from collections import deque
+from typing import Final
 
 from callengine.audio.g711 import FRAME_BYTES
 from callengine.machines.barge_in import BargeIn, Evidence, Floor, State, Verdict
 from callengine.machines.dead_air import DeadAir
+from callengine.machines.deadlines import earliest
+from callengine.machines.onsets import Onsets, Outcome
 from callengine.machines.pacing import Grid, Punctuality, lateness_bucket_ms
 from callengine.machines.playout import Playout
+from callengine.machines.transmission_terms import (
+    Action,
+    Event,
+    SendClear,
+    SendMark,
+    SendMedia,
+    TransmissionCounts,
+)
 from callengine.messages import (
     AnswerOwed,
     AudioComplete,
     BargeInConfirmed,
     BargeInDismissed,
     CallerSpoke,
+    DeadlineReached,
     Drained,
     DrainRequest,
     FrameSent,
-    HeardItem,
     Interrupted,
     MarkEchoed,
     ModelHeardSpeech,
@@ -38,13 +46,9 @@ from callengine.messages import (
     ResetRefused,
     ResetRequest,
     ResponseHeard,
-    SpeechConfirmed,
     StateChanged,
     StreamStarted,
 )
-
-MAX_LEDGER: Final = 500
-"""Onsets kept per call; beyond, the oldest entry goes. The counters go on."""
 
 MAX_LATE_TIMES: Final = 100
 """Times of late frames kept per call, the latest ones."""
@@ -59,108 +63,6 @@ longer that mark is waited for."""
 FAREWELL: Final = "farewell"
 FALLBACK: Final = "fallback-{}"
 """The response ids of audio that did not come from the model."""
-
-
-@dataclass(frozen=True, slots=True)
-class SendMedia:
-    """Write 160 bytes to the carrier."""
-
-    payload: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class SendMark:
-    """Write a mark to the carrier."""
-
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class SendClear:
-    """Write a clear to the carrier, ahead of everything that is waiting to be written."""
-
-
-Event: TypeAlias = (
-    StreamStarted
-    | PlayAudio
-    | AudioComplete
-    | AnswerOwed
-    | Evidence
-    | OnsetDebounced
-    | MarkEchoed
-    | ResetRequest
-    | DrainRequest
-)
-
-Action: TypeAlias = (
-    SendMedia
-    | SendMark
-    | SendClear
-    | FrameSent
-    | Interrupted
-    | BargeInConfirmed
-    | BargeInDismissed
-    | CallerSpoke
-    | ResponseHeard
-    | StateChanged
-    | ResetGranted
-    | ResetRefused
-    | Drained
-)
-
-
-class Outcome(StrEnum):
-    """What became of an onset."""
-
-    PENDING = "pending"  # interrupted, not yet confirmed
-    ACTED = "acted"  # interrupted, and it was the caller
-    GUARDED = "guarded"  # the audio was protected
-    DEBOUNCED = "debounced"  # too few loud frames, while the AI was audible
-    FALSE = "false"  # interrupted in error, and nothing was left to resume
-    RESUMED = "resumed"  # interrupted in error, and resumed
-    UNOPPOSED = "unopposed"  # nothing was audible: an ordinary turn
-    CONTINUED = "continued"  # part of the barge-in in the entry before
-
-
-@dataclass(slots=True)
-class Onset:
-    """One line of the barge-in ledger; times are monotonic seconds, `None` where not reached.
-
-    `barge_in` counts the interruptions that were executed, from 1; other onsets have none.
-    """
-
-    onset_at: float
-    decided_at: float
-    outcome: Outcome
-    level_rms: int = 0
-    barge_in: int | None = None
-    response_id: str | None = None
-    heard: tuple[HeardItem, ...] = ()
-    flushed_frames: int = 0
-    settled_at: float | None = None
-
-
-@dataclass(slots=True)
-class TransmissionCounts:
-    """What the summary says about the outbound side.
-
-    `lateness` counts all frames by the upper bound, in ms, of how late they left.
-    """
-
-    first_chunk_bytes: int = 0
-    frames: int = 0
-    late_frames: int = 0
-    schedule_resets: int = 0
-    max_lateness_ms: float = 0.0
-    lateness: Counter[float] = field(default_factory=Counter)
-    clears: int = 0
-    barge_in_events: int = 0
-    barge_ins_guarded: int = 0
-    false_triggers: int = 0
-    onsets_debounced: int = 0
-    stuck_recoveries: int = 0
-    fallbacks: int = 0
-    dead_air_s: float = 0.0
 
 
 class Transmission:
@@ -179,7 +81,7 @@ class Transmission:
         generation: int = 0,
     ) -> None:
         self.counts = TransmissionCounts()
-        self.ledger: deque[Onset] = deque(maxlen=MAX_LEDGER)
+        self.onsets = Onsets()
         self.late_at: deque[float] = deque(maxlen=MAX_LATE_TIMES)
         self.playout = Playout(mark_every_frames)
         self.playout.generation = generation
@@ -194,7 +96,6 @@ class Transmission:
         self._draining = False
         self._drained_by: float | None = None
         self._overtaken_by: Evidence | None = None
-        self._open: Onset | None = None
         self._version = 0
         self._reported_at = float("-inf")
         self._reported_frames: int | None = None
@@ -204,10 +105,9 @@ class Transmission:
     def handle(self, event: Event, now: float) -> list[Action]:
         """Take one event; returns what is to be done, in this order."""
         actions: list[Action] = self._settle(now)
-        was_ready = self._ready
         actions += self._take(event, now)
         self._break_silence(now)
-        if self._ready and not was_ready:
+        if not self._playing and self._ready:
             self._grid.open(now)
         actions += self._send_due(now)
         actions += self._report(now)
@@ -215,15 +115,13 @@ class Transmission:
 
     def next_deadline(self) -> float | None:
         """When something is due next."""
-        due = [
+        return earliest(
+            self._grid.due_at if self._playing and self._streaming else None,
+            self.playout.heard_at,
             self._barge_in.next_deadline(),
             self._dead_air.next_deadline(),
-            self.playout.heard_at,
             self._drained_by,
-        ]
-        if self._ready:
-            due.append(self._grid.due_at)
-        return min((at for at in due if at is not None), default=None)
+        )
 
     def close(self, now: float) -> None:
         """The socket is closed: nothing is sent any more, and what still comes is only counted."""
@@ -237,8 +135,16 @@ class Transmission:
         settled = self._barge_in.state is State.LISTENING
         return self._streaming and settled and self.playout.frame_ready
 
+    @property
+    def _playing(self) -> bool:
+        """It was `_ready` when the last event had been taken, and the watchdog was told so. To
+        look at it again whenever it is asked for would take a tenth of a frame's time."""
+        return self._reported_frames is not None
+
     def _take(self, event: Event, now: float) -> list[Action]:
         match event:
+            case DeadlineReached() if self._barge_in.state is State.LISTENING:
+                pass  # the alarm of the next frame: for each of them, nothing is to be weighed
             case PlayAudio():
                 self._queue(event, now)
             case AnswerOwed():
@@ -301,8 +207,8 @@ class Transmission:
     def _send_due(self, now: float) -> list[Action]:
         actions: list[Action] = []
         while (
-            self._ready
-            and self._grid.due_at <= now
+            self._grid.due_at <= now
+            and self._ready
             and (frame := self.playout.next_frame(now)) is not None
         ):
             self._count_frame(frame.payload, now)
@@ -316,19 +222,21 @@ class Transmission:
         counts.first_chunk_bytes = counts.first_chunk_bytes or len(payload)
         counts.frames += 1
         lateness_ms = (now - self._grid.due_at) * 1000
-        counts.max_lateness_ms = max(counts.max_lateness_ms, lateness_ms)
+        if lateness_ms > counts.max_lateness_ms:
+            counts.max_lateness_ms = lateness_ms
         counts.lateness[lateness_bucket_ms(lateness_ms)] += 1
         punctuality = self._grid.sent(now)
-        counts.late_frames += punctuality is Punctuality.LATE
-        counts.schedule_resets += punctuality is Punctuality.RESET
         if punctuality is not Punctuality.ON_TIME:
+            counts.late_frames += punctuality is Punctuality.LATE
+            counts.schedule_resets += punctuality is Punctuality.RESET
             self.late_at.append(now)
 
     def _settle(self, now: float) -> list[Action]:
         actions: list[Action] = [
             ResponseHeard(track.response_id) for track in self.playout.settle(now)
         ]
-        actions += self._overtake(now)
+        if self._overtaken_by is not None:
+            actions += self._overtake(self._overtaken_by, now)
         if self._draining and self.playout.speaking is None:
             if self._drained_by is None:
                 self._drained_by = now + LAST_ECHO_S
@@ -339,7 +247,7 @@ class Transmission:
 
     def _drain(self, farewell: bytes, now: float) -> list[Action]:
         self._draining, self._drained_by = True, None
-        self._dead_air.settle(now)
+        self._end_wait(now)
         self.playout.discard_limbo()  # resumed, it would cut the farewell in two
         self.playout.complete_all()
         if farewell:
@@ -356,16 +264,26 @@ class Transmission:
     def _settle_by(self, response_id: str, now: float) -> None:
         """It is what the caller waits for, unless he was not waiting when it began."""
         if response_id not in self._not_owed:
-            self._dead_air.settle(now)
+            self._end_wait(now)
+
+    def _end_wait(self, now: float) -> None:
+        self._dead_air.settle(now)
+        self._note_dead_air()
+
+    def _note_dead_air(self) -> None:
+        self.counts.dead_air_s = round(self._dead_air.longest_s, 3)
 
     def _break_silence(self, now: float) -> None:
         """Say something ourselves, if the model has been silent for too long."""
-        speaking, dry = self.playout.speaking, self.playout.dry
+        dry = self.playout.dry
+        if self._dead_air.at_rest and not dry:
+            return  # so it is with nearly every frame
+        speaking = self.playout.speaking
         audible = speaking is not None and not dry
         if speaking is not None and audible:  # it may have come while nobody was sure
             self._settle_by(speaking.response_id, now)
         fallback = self._dead_air.listen(now, audible=audible, mid_sentence=dry)
-        self.counts.dead_air_s = round(self._dead_air.longest_s, 3)
+        self._note_dead_air()
         if fallback is not None:
             self.counts.fallbacks += 1
             protected = speaking is not None and speaking.protected
@@ -391,7 +309,7 @@ class Transmission:
 
     def _weigh(self, evidence: Evidence, now: float) -> list[Action]:
         if isinstance(evidence, ModelHeardSpeech):
-            self._dead_air.settle(now)  # who speaks waits for nothing
+            self._end_wait(now)  # who speaks waits for nothing
         match self._barge_in.handle(evidence, self._floor(), now):
             case Verdict.INTERRUPT:
                 return self._interrupt(evidence, now)
@@ -403,11 +321,11 @@ class Transmission:
                 return self._dismiss(now)
             case Verdict.GUARD:
                 self.counts.barge_ins_guarded += 1
-                self._record(evidence, Outcome.GUARDED, now)
+                self.onsets.note(evidence, Outcome.GUARDED, now)
             case Verdict.PASS:
-                self._record(evidence, Outcome.UNOPPOSED, now)
+                self.onsets.note(evidence, Outcome.UNOPPOSED, now)
             case Verdict.CONTINUE:
-                self._record(evidence, Outcome.CONTINUED, now)
+                self.onsets.note(evidence, Outcome.CONTINUED, now)
             case Verdict.PASS_CONFIRMED if not self._draining:
                 if not self.playout.drop_waiting():
                     self._overtaken_by = evidence
@@ -417,30 +335,15 @@ class Transmission:
                 return [CallerSpoke(self.playout.generation)]
         return []
 
-    def _overtake(self, now: float) -> list[Action]:
+    def _overtake(self, evidence: Evidence, now: float) -> list[Action]:
         """The caller spoke over protected audio; what began behind it may be interrupted now."""
-        evidence, floor = self._overtaken_by, self._floor()
-        if evidence is None or floor is Floor.PROTECTED:
+        floor = self._floor()
+        if floor is Floor.PROTECTED:
             return []
         self._overtaken_by = None
         if floor is Floor.FREE:
             return []
         return [*self._interrupt(evidence, now), *self._confirm(now)]
-
-    def _record(self, evidence: Evidence | OnsetDebounced, outcome: Outcome, now: float) -> Onset:
-        onset = Onset(  # what the model heard has no time and no level of ours
-            onset_at=getattr(evidence, "onset_at", now),
-            decided_at=now,
-            outcome=outcome,
-            level_rms=getattr(evidence, "level_rms", 0),
-        )
-        last = self.ledger[-1] if self.ledger else None
-        begun = (Outcome.UNOPPOSED, onset.onset_at)
-        confirmed = isinstance(evidence, SpeechConfirmed)
-        if confirmed and last is not None and (last.outcome, last.onset_at) == begun:
-            self.ledger.pop()  # it began in silence, and meets the AI only now
-        self.ledger.append(onset)
-        return onset
 
     def _interrupt(self, evidence: Evidence, now: float) -> list[Action]:
         speaking = self.playout.speaking
@@ -448,28 +351,20 @@ class Transmission:
         self.counts.barge_in_events += 1
         self.counts.clears += 1
         flushed_before = self.playout.counts.flushed_bytes
-        onset = self._record(evidence, Outcome.PENDING, now)
+        onset = self.onsets.open(evidence, now)
         onset.barge_in = self.counts.barge_in_events
         onset.response_id = speaking.response_id
         onset.heard = self.playout.flush(now)
         flushed_bytes = self.playout.counts.flushed_bytes - flushed_before
         onset.flushed_frames = flushed_bytes // FRAME_BYTES
-        self._open = onset
         self._grid.restart(now)
         return [
             SendClear(),
             Interrupted(onset.barge_in, self.playout.generation, speaking.response_id),
         ]
 
-    def _close(self, outcome: Outcome, now: float) -> Onset:
-        onset, self._open = self._open, None
-        assert onset is not None, "a verdict on a barge-in follows an interruption"
-        onset.outcome = outcome
-        onset.settled_at = now
-        return onset
-
     def _confirm(self, now: float) -> list[Action]:
-        onset = self._close(Outcome.ACTED, now)
+        onset = self.onsets.close(Outcome.ACTED, now)
         if self.playout.may_be_cut:
             self.playout.flush(now)  # it came while nobody was sure, and was not played
         self.playout.discard_limbo()
@@ -478,14 +373,14 @@ class Transmission:
 
     def _dismiss(self, now: float) -> list[Action]:
         self.counts.false_triggers += 1
-        self._close(Outcome.RESUMED if self.playout.in_limbo else Outcome.FALSE, now)
+        self.onsets.close(Outcome.RESUMED if self.playout.in_limbo else Outcome.FALSE, now)
         self.playout.resume()
         return [BargeInDismissed(), *self._settle(now)]  # what was resumed may be at its end
 
     def _debounced(self, event: OnsetDebounced, now: float) -> None:
         self.counts.onsets_debounced += 1
         if self._floor() is not Floor.FREE:
-            self._record(event, Outcome.DEBOUNCED, now)
+            self.onsets.note(event, Outcome.DEBOUNCED, now)
 
     # ---- watchdog
 
@@ -493,10 +388,10 @@ class Transmission:
         """Tell the watchdog when playout starts, moves (at most once a second) or stops."""
         frames = self.counts.frames if self._ready else None
         reported = self._reported_frames
-        moved = frames is not None and reported is not None and frames > reported
-        if (frames is None) == (reported is None) and not (
-            moved and now >= self._reported_at + PROGRESS_S
-        ):
+        if frames is None or reported is None:
+            if frames is reported:
+                return []
+        elif now < self._reported_at + PROGRESS_S or frames <= reported:
             return []
         self._reported_frames = frames
         self._reported_at = now

@@ -15,7 +15,7 @@ import threading
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from callengine.errors import LocalError
 
@@ -60,6 +60,15 @@ class TicketFault(StrEnum):
     """Not signed by us, or for another call."""
     EXPIRED = "expired"
     USED = "used"
+    NO_ROOM = "good, but there is no room"
+    """Another process promised the slot, or the promise has expired."""
+
+
+class Redeems(Protocol):
+    """Where a stream shows its ticket."""
+
+    def redeem(self, token: str | None, call_sid: str, now: float) -> Ticket | TicketFault:
+        """The ticket, if it is valid and used for the first time."""
 
 
 class Tickets:
@@ -79,7 +88,6 @@ class Tickets:
         self._secret = secret
         self._lifetime_s = lifetime_s
         self._lock = threading.Lock()
-        self._issued = _Nonces()
         self._used = _Nonces()
 
     def issue(self, ticket: Ticket, now: float) -> str:
@@ -97,9 +105,6 @@ class Tickets:
         for number in (ticket.caller, ticket.called):
             data = number.encode(errors="surrogatepass")
             body += _field(data if len(data) <= MAX_FIELD_BYTES else b"")
-        with self._lock:
-            self._issued.forget_until(now)
-            self._issued.add(nonce, expires)
         return _text(self._sign(body) + body)
 
     def redeem(self, token: str | None, call_sid: str, now: float) -> Ticket | TicketFault:
@@ -118,12 +123,6 @@ class Tickets:
         nonce, expires = _HEAD.unpack_from(body)
         return self._use(nonce, expires, now) or ticket
 
-    def outstanding(self, now: float) -> int:
-        """How many were issued here and are neither redeemed here nor expired."""
-        with self._lock:
-            self._issued.forget_until(now)
-            return len(self._issued)
-
     def _use(self, nonce: bytes, expires: float, now: float) -> TicketFault | None:
         with self._lock:
             self._used.forget_until(now)
@@ -132,7 +131,6 @@ class Tickets:
             if expires <= max(now, self._used.forgotten_until):
                 return TicketFault.EXPIRED
             self._used.add(nonce, expires)
-            self._issued.remove(nonce)
             return None
 
     def _sign(self, body: bytes) -> bytes:
@@ -161,9 +159,6 @@ class _Nonces:
         heapq.heappush(self._by_expiry, (expires, nonce))
         if len(self._by_expiry) > MAX_REMEMBERED:
             self._forget_first()
-
-    def remove(self, nonce: bytes) -> None:
-        self._known.discard(nonce)
 
     def forget_until(self, now: float) -> None:
         while self._by_expiry and self._by_expiry[0][0] <= now:

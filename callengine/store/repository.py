@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine, Select
 
-    from callengine.machines.transmission import Outcome
+    from callengine.machines.onsets import Outcome
     from callengine.records import Record
     from callengine.store.business import Business
 

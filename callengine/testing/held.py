@@ -15,8 +15,9 @@ import pykka
 
 from callengine.agent import Agent
 from callengine.audio.g711 import FRAME_BYTES, SAMPLE_RATE_HZ, SILENCE_BYTE
-from callengine.machines.playout import OVERDUE_S
-from callengine.machines.transmission import FALLBACK, FAREWELL, Outcome
+from callengine.machines.marks import OVERDUE_S
+from callengine.machines.onsets import Outcome
+from callengine.machines.transmission import FALLBACK, FAREWELL
 from callengine.testing.caller.caller import SimulatedCaller
 from callengine.testing.realtime.script import Reply, Speech
 from callengine.testing.realtime.server import SimulatedRealtime

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from callengine.audio.g711 import BYTES_PER_MS, FRAME_BYTES, FRAME_MS, FRAME_S
+from callengine.machines.onsets import Outcome
 from callengine.machines.response import CANCEL_DEADLINE_S
 from callengine.machines.speech import CONFIRM_FRAMES
-from callengine.machines.transmission import Outcome
 from callengine.messages import EndCause
 from callengine.testing import figures, waiting
 

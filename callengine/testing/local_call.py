@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Final, cast
 
 from callengine.agent import Agent
 from callengine.edges.standalone import StandaloneServer
-from callengine.engine import END_TIMEOUT_S, CallEngine
+from callengine.engine import CallEngine
 from callengine.errors import EngineStopped, SettingsError
+from callengine.holding.live import END_TIMEOUT_S
 from callengine.settings import Settings
 from callengine.testing import speech
 from callengine.testing.caller.caller import SimulatedCaller

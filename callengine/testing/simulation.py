@@ -162,7 +162,7 @@ class _ModelLink:
     closed: bool = False
     opened: bool = False
 
-    def connect(self, tell_bridge: Callable[[FromModel], None], flow: Callable[[], None]) -> None:  # noqa: ARG002
+    def connect(self, tell_bridge: Callable[[FromModel], None]) -> None:
         if self.closed:
             return
         if self.opened:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from callengine.audio.g711 import FRAME_S
 from callengine.machines.dead_air import MAX_FILLS, REPEAT_S
-from callengine.machines.transmission import Outcome
+from callengine.machines.onsets import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

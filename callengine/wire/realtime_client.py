@@ -100,7 +100,8 @@ def encode_session_query(event_id: str) -> str:
 
 def encode_append(audio: bytes) -> str:
     """The caller's audio in the session's input format. ValueError when empty."""
-    _refuse_empty(audio=audio)
+    if not audio:
+        raise ValueError("audio is empty")
     text = binascii.b2a_base64(audio, newline=False).decode("ascii")
     return f'{{"type":"input_audio_buffer.append","audio":"{text}"}}'
 

@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import binascii
 import json
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from callengine.wire.fault import Fault
 from callengine.wire.json_object import (
+    MAX_IDENTIFIER_CHARS,
     BadField,
     JsonObject,
     as_integer,
+    base64_or_none,
     clipped,
     parse_object,
     well_formed,
@@ -34,6 +37,15 @@ MAX_PARAMETER_CHARS: Final = 512
 """Of a name and its value; Twilio takes under 500. A start with more of either is malformed."""
 
 _MAX_COUNT_DIGITS: Final = 15
+
+_COUNT: Final = rf'"([0-9]{{1,{_MAX_COUNT_DIGITS}}})"'
+_USUAL_MEDIA: Final = re.compile(
+    rf'\{{"event":"media","sequenceNumber":{_COUNT},'
+    rf'"media":\{{"track":"inbound","chunk":"[0-9]+","timestamp":{_COUNT},'
+    rf'"payload":"([A-Za-z0-9+/]*={{0,2}})"\}},'
+    rf'"streamSid":"([A-Za-z0-9]{{1,{MAX_IDENTIFIER_CHARS}}})"\}}'
+)
+"""Media exactly as Twilio spells it. Any other spelling is as good, and read as the JSON it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +143,22 @@ def decode(message: str | bytes) -> Inbound:
         return Malformed(Fault.BINARY, f"{len(message)} bytes")
     if _is_oversize(message):
         return Malformed(Fault.OVERSIZE, f"over {MAX_MESSAGE_BYTES} bytes")
+    return _usual_media(message) or _read(message)
+
+
+def _usual_media(message: str) -> Media | None:
+    """What 50 messages a second are, in half the time that `_read` takes for the same event."""
+    found = _USUAL_MEDIA.fullmatch(message)
+    if found is None:
+        return None
+    sequence_number, timestamp_ms, payload, stream_sid = found.groups()
+    audio = base64_or_none(payload)
+    if audio is None:
+        return None
+    return Media(stream_sid, int(sequence_number), int(timestamp_ms), "inbound", audio)
+
+
+def _read(message: str) -> Inbound:
     try:
         fields = parse_object(message)
         kind = fields.text("event")

@@ -61,11 +61,10 @@ class ModelTape:
     def __init__(self) -> None:
         self.tape: list[tuple[Any, ...]] = []
         self.tell_bridge: Callable[[object], None] | None = None
-        self.flow: Callable[[], None] | None = None
 
-    def connect(self, tell_bridge: Callable[[object], None], flow: Callable[[], None]) -> None:
+    def connect(self, tell_bridge: Callable[[object], None]) -> None:
         self.tape.append(("connect",))
-        self.tell_bridge, self.flow = tell_bridge, flow
+        self.tell_bridge = tell_bridge
 
     def send_media(self, message: str) -> None:
         self.tape.append(("send_media", message))

@@ -11,11 +11,12 @@ import pykka
 import pytest
 
 from callengine.actors.call import Call, Setting, start_call
-from callengine.actors.dispatch import OwnThreads, Pool, Timers
 from callengine.actors.host_calls import HostCalls
+from callengine.actors.loop import Loop
 from callengine.actors.realtime_bridge import RealtimeBridge
 from callengine.actors.stepper import Stepper
 from callengine.actors.supervisor import Supervisor
+from callengine.actors.threads import BlockingActors, Threads
 from callengine.actors.twilio_ingress import TwilioIngress
 from callengine.actors.tx_pacer import TxPacer
 from callengine.actors.vad_detector import VADDetector
@@ -215,21 +216,27 @@ def test_whatever_fails_when_a_call_is_taken_apart_the_rest_is_done(
     ]
 
 
-def test_an_actor_that_gets_no_thread_leaves_nothing_of_the_call(
+def test_a_call_goes_on_while_no_thread_is_to_be_had_for_what_may_block(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    timers = Timers()
-    own_threads = OwnThreads(timers)
-    stepper, concluded = Stepper(), list[object]()
-    setting = Setting(stepper, own_threads, CallLog())
+    stepper, threads = Stepper(), Threads("host", 1)
+    model = ModelTape()
+    concluded: list[CallSummary] = []
+    setting = Setting(stepper, BlockingActors(stepper, threads), CallLog())
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", raising(RuntimeError()))
-        start_call(setting, Settings(), Agent(), (CarrierTape(), ModelTape()), concluded.append)
-    stepper.settle()
-    assert pykka.ActorRegistry.get_all() == []
-    assert len(concluded) == 1
-    own_threads.stop(5.0)
-    timers.stop()
+        links = CarrierTape(), model
+        call = start_call(setting, Settings(), Agent(), links, concluded.append)
+        call.received(START)
+        stepper.settle()
+        assert model.tape == [("connect",)]
+        call.received('{"event":"stop","streamSid":"MZ1"}')
+        stepper.run(until=60.0)
+    assert [each.end_cause for each in concluded] == [EndCause.CALLER_HUNG_UP]
+    assert [ref.actor_class for ref in pykka.ActorRegistry.get_all()] == [HostCalls]
+    threads.run(lambda: None)  # whoever comes next
+    threads.stop(5.0)
+    assert pykka.ActorRegistry.get_all() == [], "what waited was done"
 
 
 def test_a_call_that_crashes_leaves_another_one_alone() -> None:
@@ -264,13 +271,11 @@ def test_an_abandoned_call_leaves_nobody_behind() -> None:
     assert held.concluded == []
 
 
-@pytest.mark.parametrize("workers", [1, 4])
-def test_a_call_on_real_threads_ends_as_well(workers: int) -> None:
-    timers = Timers()
-    pool = Pool(timers, workers=workers)
+def test_a_call_on_real_threads_ends_as_well() -> None:
+    loop, threads = Loop(), Threads("host", 1)
     concluded: queue.Queue[CallSummary] = queue.Queue()
     conclude: Callable[[CallSummary], None] = concluded.put
-    setting = Setting(pool, OwnThreads(timers), CallLog())
+    setting = Setting(loop, BlockingActors(loop, threads), CallLog())
     links = CarrierTape(), ModelTape()
     call = start_call(setting, Settings(), Agent(), links, conclude)
     call.received(START)
@@ -279,6 +284,6 @@ def test_a_call_on_real_threads_ends_as_well(workers: int) -> None:
     assert concluded.get(timeout=5.0).end_cause is EndCause.CALLER_HUNG_UP
     for ref in pykka.ActorRegistry.get_all():
         ref.stop(timeout=5.0)  # all are told already: this only waits
-    pool.stop()
-    timers.stop()
+    loop.stop(5.0)
+    threads.stop(5.0)
     assert concluded.empty()

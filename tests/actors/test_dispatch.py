@@ -2,112 +2,36 @@
 
 from __future__ import annotations
 
-import gc
 import threading
-import weakref
-from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pykka
 import pytest
 
-from callengine.actors import dispatch
-from callengine.actors.dispatch import (
-    BATCH_MESSAGES,
-    BoundedInbox,
-    DispatchedActor,
-    Dispatcher,
-    OwnThreads,
-    Pool,
-    Timers,
-    tell,
-)
+from callengine.actors.dispatch import DispatchedActor, Dispatcher, tell
+from callengine.actors.loop import Loop
 from callengine.actors.stepper import Stepper
+from callengine.actors.threads import BlockingActors, Threads
+from tests.actors.recorder import PATIENCE_S, Chatter, Fail, Hold, Recorder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from callengine.actors.shell import Ref
 
-PATIENCE_S = 5.0
-"""Nothing here takes long; a test that waits so long has failed."""
 
-
-@dataclass(frozen=True)
-class Hold:
-    """Keeps the actor busy until the event is set. `begun` tells that it has begun."""
-
-    until: threading.Event
-    begun: threading.Event = field(default_factory=threading.Event)
-
-
-@dataclass(frozen=True)
-class Fail:
-    """Makes the actor raise."""
-
-    error: BaseException
-
-
-class Recorder(DispatchedActor):
-    """Notes what it is told; answers an ask for "seen" with it, and anything else with itself."""
-
-    def __init__(self, dispatcher: Dispatcher, log: list[Any] | None = None) -> None:
-        super().__init__(dispatcher)
-        self.seen: list[Any] = [] if log is None else log
-
-    def on_receive(self, message: Any) -> Any:  # noqa: ANN401 - whatever a test sends
-        match message:
-            case "seen":
-                return list(self.seen)
-            case Hold(until, begun):
-                begun.set()
-                assert until.wait(PATIENCE_S)
-            case Fail(error):
-                raise error
-            case _:
-                self.seen.append(message)
-        return message
-
-
-class Chatter(DispatchedActor):
-    """Tells its friends each number it is told, if it has friends; notes it if it has none."""
-
-    def __init__(
-        self, dispatcher: Dispatcher, name: str, friends: list[Any], log: list[Any]
-    ) -> None:
-        super().__init__(dispatcher)
-        self.name, self.friends, self.log = name, friends, log
-
-    def on_receive(self, message: Any) -> None:  # noqa: ANN401 - whatever a test sends
-        if not self.friends:
-            self.log.append((self.name, message))
-        for friend in self.friends:
-            friend.tell((self.name, message))
-
-
-@pytest.fixture
-def timers() -> Iterator[Timers]:
-    timers = Timers()
-    yield timers
-    timers.stop()
-
-
-@pytest.fixture
-def pool(timers: Timers) -> Iterator[Pool]:
-    pool = Pool(timers, workers=2)
-    yield pool
-    pool.stop()
-
-
-@pytest.fixture(params=["pool", "own_threads", "stepper"])
-def dispatcher(request: pytest.FixtureRequest) -> Dispatcher:
+@pytest.fixture(params=["loop", "threads", "stepper"])
+def dispatcher(request: pytest.FixtureRequest) -> Iterator[Dispatcher]:
     if request.param == "stepper":
-        return Stepper(seed=7)
-    if request.param == "own_threads":
-        return OwnThreads(request.getfixturevalue("timers"), max_waiting=100_000)
-    pool: Pool = request.getfixturevalue("pool")
-    return pool
+        yield Stepper(seed=7)
+        return
+    loop, threads = Loop(), Threads("test", 4)
+    if request.param == "loop":
+        yield loop
+    else:
+        yield BlockingActors(loop, threads, max_waiting=100_000)
+    loop.stop(PATIENCE_S)
+    threads.stop(PATIENCE_S)
 
 
 @pytest.fixture
@@ -261,175 +185,6 @@ def test_a_message_for_later_to_the_dead_is_dropped(dispatcher: Dispatcher, ref:
     if isinstance(dispatcher, Stepper):
         dispatcher.run(until=now)
     assert arrived.begun.wait(PATIENCE_S)
-
-
-# ---- Pool
-
-
-def test_a_full_mailbox_lets_others_have_their_turn(timers: Timers) -> None:
-    pool = Pool(timers, workers=1)
-    order: list[Any] = []
-    busy, brief = Recorder.start(pool, order), Recorder.start(pool, order)
-    held = Hold(threading.Event())
-    busy.tell(held)
-    assert held.begun.wait(PATIENCE_S)
-    for n in range(3 * BATCH_MESSAGES):
-        busy.tell(n)
-    brief.tell("brief")
-    held.until.set()
-    for ref in (busy, brief):
-        assert ref.stop(timeout=PATIENCE_S)
-    pool.stop()
-    assert order.index("brief") == BATCH_MESSAGES - 1  # the first of the batch was `held`
-    assert [n for n in order if n != "brief"] == list(range(3 * BATCH_MESSAGES))
-
-
-def test_stopping_a_pool_first_lets_it_run_dry(timers: Timers) -> None:
-    pool = Pool(timers, workers=2)
-    order: list[Any] = []
-    last = Recorder.start(pool, order)
-    relay = Chatter.start(pool, "relay", [last], [])
-    held = Hold(threading.Event())
-    blocked = Recorder.start(pool)
-    blocked.tell(held)
-    assert held.begun.wait(PATIENCE_S)
-    for n in range(1_000):
-        relay.tell(n)
-    stopping = threading.Thread(target=pool.stop)
-    stopping.start()
-    held.until.set()
-    stopping.join(PATIENCE_S)
-    assert not stopping.is_alive()
-    assert order == [("relay", n) for n in range(1_000)]
-    pykka.ActorRegistry._actor_refs.clear()  # a stopped pool runs nobody, not even to be stopped
-
-
-@pytest.mark.parametrize("workers", [1, 2, 64])
-def test_a_pool_of_any_size_gives_its_threads_back(timers: Timers, workers: int) -> None:
-    before = threading.active_count()
-    pool = Pool(timers, workers=workers)
-    assert threading.active_count() == before + workers
-    pool.stop()
-    assert threading.active_count() == before
-
-
-def test_a_pool_runs_actors_side_by_side(pool: Pool) -> None:
-    meet = threading.Barrier(2)
-
-    class Meeting(DispatchedActor):
-        def on_receive(self, message: object) -> int:  # noqa: ARG002
-            return meet.wait(PATIENCE_S)
-
-    refs = [Meeting.start(pool) for _ in range(2)]
-    asked = [ref.ask("meet", block=False) for ref in refs]
-    assert {future.get(timeout=PATIENCE_S) for future in asked} == {0, 1}
-    for ref in refs:
-        ref.stop()
-
-
-# ---- OwnThreads
-
-
-def test_an_actor_with_its_own_thread_may_block_without_harm_to_others(timers: Timers) -> None:
-    own_threads = OwnThreads(timers)
-    blocked, free = Recorder.start(own_threads), Recorder.start(own_threads)
-    held = Hold(threading.Event())
-    blocked.tell(held)
-    assert held.begun.wait(PATIENCE_S)
-    assert free.ask("hello", timeout=PATIENCE_S) == "hello"
-    held.until.set()
-    for ref in (blocked, free):
-        ref.stop()
-
-
-def test_the_thread_is_named_after_the_actor_and_ends_with_it(timers: Timers) -> None:
-    own_threads = OwnThreads(timers)
-    ref = Recorder.start(own_threads)
-    (thread,) = [t for t in threading.enumerate() if "Recorder" in t.name]
-    assert thread.daemon
-    ref.stop()
-    thread.join(PATIENCE_S)
-    assert not thread.is_alive()
-
-
-# ---- Timers
-
-
-@dataclass
-class FrozenClock:
-    """Stands still until a test moves it; takes the place of the `time` module."""
-
-    at: float = 0.0
-
-    def monotonic(self) -> float:
-        return self.at
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> FrozenClock:
-    clock = FrozenClock()
-    monkeypatch.setattr(dispatch, "time", SimpleNamespace(monotonic=clock.monotonic))
-    return clock
-
-
-def test_the_inbox_of_an_actor_that_blocks_is_bounded(timers: Timers) -> None:
-    own_threads = OwnThreads(timers, max_waiting=10)
-    ref = Recorder.start(own_threads)
-    hold = Hold(threading.Event())
-    ref.tell(hold)
-    assert hold.begun.wait(PATIENCE_S)
-    for number in range(60):
-        ref.tell(str(number))
-    inbox = ref.actor_inbox
-    assert isinstance(inbox, BoundedInbox)
-    assert (inbox.qsize(), inbox.dropped) == (10, 50)
-    stopped = ref.stop(block=False)
-    hold.until.set()
-    assert stopped.get(timeout=5.0), "who waits for an answer is let in"
-    own_threads.stop(5.0)
-
-
-def test_timers_keep_no_dead_actor_alive(timers: Timers) -> None:
-    own_threads = OwnThreads(timers)
-    ref = Recorder.start(own_threads)
-    inbox = weakref.ref(ref.actor_inbox)
-    timers.tell_at(own_threads.now() + 3600.0, ref, "late")
-    ref.stop()
-    own_threads.stop(5.0)
-    del ref
-    gc.collect()
-    assert inbox() is None
-
-
-def test_timers_tell_in_the_order_of_time_and_of_asking(clock: FrozenClock) -> None:
-    timers = Timers()
-    own_threads = OwnThreads(timers)
-    ref = Recorder.start(own_threads)
-    for when, message in [(3.0, "d"), (1.0, "b"), (2.0, "c1"), (2.0, "c2")]:
-        timers.tell_at(when, ref, message)
-    last = Hold(threading.Event())
-    last.until.set()
-    timers.tell_at(4.0, ref, last)
-    assert ref.ask("seen", timeout=PATIENCE_S) == []
-    clock.at = 10.0
-    timers.tell_at(0.0, ref, "a")  # the earliest: it makes the thread look at the clock
-    assert last.begun.wait(PATIENCE_S)
-    assert ref.ask("seen", timeout=PATIENCE_S) == ["a", "b", "c1", "c2", "d"]
-    ref.stop()
-    timers.stop()
-
-
-def test_stopped_timers_forget_everything_and_end_their_thread(clock: FrozenClock) -> None:
-    before = threading.active_count()
-    timers = Timers()
-    ref = Recorder.start(OwnThreads(timers))
-    timers.tell_at(1.0, ref, "never")
-    timers.stop()
-    clock.at = 10.0
-    timers.tell_at(0.0, ref, "never either")
-    assert ref.ask("seen", timeout=PATIENCE_S) == []
-    ref.stop()
-    assert threading.active_count() <= before + 1  # the actor's own thread may be on its way out
 
 
 # ---- Stepper

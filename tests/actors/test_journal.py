@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from loguru import logger
 
 from callengine.actors import intake
-from callengine.actors.dispatch import OwnThreads, Timers
 from callengine.actors.journal import Journal, start_journal
+from callengine.actors.loop import Loop
 from callengine.actors.stepper import Stepper
+from callengine.actors.threads import BlockingActors, Threads
 from callengine.edges.spill import Spill
 from callengine.errors import StoreRefused, StoreUnavailable
 from callengine.machines import backlog
@@ -476,17 +477,16 @@ class Hung:
 
 
 @pytest.fixture
-def threads() -> Iterator[OwnThreads]:
-    timers = Timers()
-    threads = OwnThreads(timers)
-    yield threads
-    timers.stop()
+def blocking() -> Iterator[BlockingActors]:
+    loop, threads = Loop(), Threads("journal", 2)
+    yield BlockingActors(loop, threads)
+    loop.stop(5.0)
     threads.stop(5.0)
 
 
 @pytest.mark.realtime
 def test_noting_waits_for_neither_database_nor_disk(
-    threads: OwnThreads, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    blocking: BlockingActors, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Structurally: both hang until the last record is noted."""
     monkeypatch.setattr(backlog, "MAX_IN_MEMORY", 300)
@@ -494,7 +494,7 @@ def test_noting_waits_for_neither_database_nor_disk(
     database, disk = Hung(), Hung()
     spill = Spill(str(tmp_path / "calls"), logger)
     monkeypatch.setattr(spill, "append", disk)
-    journal = start_journal(threads, database, spill, log=logger)
+    journal = start_journal(blocking, database, spill, log=logger)
     for number in range(200):
         journal.note(record(number))
     assert database.reached.wait(5.0)
@@ -513,11 +513,11 @@ def test_noting_waits_for_neither_database_nor_disk(
 
 @pytest.mark.realtime
 def test_a_hung_database_keeps_nobody_from_spilling_at_the_end(
-    threads: OwnThreads, tmp_path: Path
+    blocking: BlockingActors, tmp_path: Path
 ) -> None:
     database = Hung()
     path = str(tmp_path / "calls")
-    journal = start_journal(threads, database, Spill(path, logger), log=logger)
+    journal = start_journal(blocking, database, Spill(path, logger), log=logger)
     for number in range(200):
         journal.note(record(number))
     assert database.reached.wait(5.0)
@@ -530,10 +530,12 @@ def test_a_hung_database_keeps_nobody_from_spilling_at_the_end(
 
 
 @pytest.mark.realtime
-def test_records_of_many_threads_are_written_once_each(threads: OwnThreads, tmp_path: Path) -> None:
+def test_records_of_many_threads_are_written_once_each(
+    blocking: BlockingActors, tmp_path: Path
+) -> None:
     database = Database()
     spill = Spill(str(tmp_path / "calls"), logger)
-    journal = start_journal(threads, database.write, spill, log=logger)
+    journal = start_journal(blocking, database.write, spill, log=logger)
 
     def note(first: int) -> None:
         for number in range(first, first + 1000):

@@ -216,12 +216,9 @@ def test_closing_closes_the_link(rig: Rig, model: Model) -> None:
     assert model.link.tape == [("close",)]
 
 
-def test_what_the_link_tells_reaches_the_bridge_and_its_brake_waits(rig: Rig, model: Model) -> None:
+def test_what_the_link_tells_reaches_the_bridge(model: Model) -> None:
     assert model.link.tell_bridge is not None
-    assert model.link.flow is not None
     model.link.tell_bridge(ModelMessage('{"type":"nonsense"}'))
-    model.link.flow()
-    assert rig.actor.actor_inbox.empty()
     assert model.report().conversation.unknown_events == 1
 
 

@@ -11,8 +11,9 @@ import pykka
 import pytest
 
 from callengine.actors import shell as shell_module
-from callengine.actors.dispatch import OwnThreads, Pool, Timers
+from callengine.actors.loop import Loop
 from callengine.actors.shell import Barrier, Peers, Report, Shell, wait_until_handled
+from callengine.actors.threads import BlockingActors, Threads
 from callengine.messages import (
     ActorCrashed,
     BeginAnew,
@@ -356,19 +357,25 @@ def test_a_shell_that_dies_before_it_has_met_its_peers_just_dies(rig: Rig) -> No
 
 
 @pytest.fixture
-def timers() -> Iterator[Timers]:
-    timers = Timers()
-    yield timers
-    timers.stop()
+def loop() -> Iterator[Loop]:
+    loop = Loop()
+    yield loop
+    loop.stop(5.0)
+
+
+@pytest.fixture
+def blocking(loop: Loop) -> Iterator[BlockingActors]:
+    threads = Threads("test", 4)
+    yield BlockingActors(loop, threads)
+    threads.stop(5.0)
 
 
 @pytest.mark.parametrize("error", ENDS, ids=lambda error: type(error).__name__)
-@pytest.mark.parametrize("kind", ["pool", "own_threads"])
+@pytest.mark.parametrize("kind", ["loop", "blocking"])
 def test_on_real_threads_too_one_death_harms_nobody(
-    rig: Rig, timers: Timers, kind: str, error: BaseException
+    rig: Rig, request: pytest.FixtureRequest, kind: str, error: BaseException
 ) -> None:
-    pool = Pool(timers, workers=1)
-    dispatcher = pool if kind == "pool" else OwnThreads(timers)
+    dispatcher: Dispatcher = request.getfixturevalue(kind)
     told: queue.Queue[Any] = queue.Queue()
 
     class Noted(list[Any]):
@@ -388,7 +395,6 @@ def test_on_real_threads_too_one_death_harms_nobody(
     bystander.stop(timeout=5.0)
     neighbour.stop(timeout=5.0)
     doomed.stop(timeout=5.0)
-    pool.stop()
 
 
 # ---- life after death
@@ -539,7 +545,9 @@ def test_the_states_of_the_life_before_are_not_told_again(rig: Rig) -> None:
 # ---- the socket readers' brake
 
 
-def test_waiting_until_handled_waits_for_everything_told_before(timers: Timers, rig: Rig) -> None:
+def test_waiting_until_handled_waits_for_everything_told_before(
+    blocking: BlockingActors, rig: Rig
+) -> None:
     held = threading.Event()
 
     class Slow(Shell):
@@ -547,7 +555,7 @@ def test_waiting_until_handled_waits_for_everything_told_before(timers: Timers, 
             assert held.wait(5.0)
             return []
 
-    slow = Slow.start(OwnThreads(timers), rig.log)
+    slow = Slow.start(blocking, rig.log)
     slow.tell("work")
     waiter = threading.Thread(target=wait_until_handled, args=(slow,))
     waiter.start()
@@ -559,7 +567,7 @@ def test_waiting_until_handled_waits_for_everything_told_before(timers: Timers, 
 
 
 def test_waiting_for_the_dead_or_the_stuck_ends(
-    rig: Rig, timers: Timers, monkeypatch: pytest.MonkeyPatch
+    rig: Rig, blocking: BlockingActors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dead = Sample.start(rig.stepper, rig.log)
     dead.stop()
@@ -572,7 +580,7 @@ def test_waiting_for_the_dead_or_the_stuck_ends(
             assert held.wait(5.0)
             return []
 
-    stuck = Stuck.start(OwnThreads(timers), rig.log)
+    stuck = Stuck.start(blocking, rig.log)
     stuck.tell("work")
     wait_until_handled(stuck)
     held.set()

@@ -26,7 +26,7 @@ from callengine.machines.lifecycle import (
     State,
 )
 from callengine.machines.stall import StallCounts
-from callengine.machines.transmission import TransmissionCounts
+from callengine.machines.transmission_terms import TransmissionCounts
 from callengine.messages import (
     ActorCrashed,
     BeginAnew,

@@ -12,7 +12,8 @@ import pytest
 
 from callengine.actors.shell import Report
 from callengine.actors.tx_pacer import TxPacer
-from callengine.machines.transmission import Outcome, Transmission
+from callengine.machines.onsets import Outcome
+from callengine.machines.transmission import Transmission
 from callengine.messages import (
     ActorCrashed,
     AudioComplete,

@@ -66,6 +66,14 @@ def test_the_rest_of_a_frame_waits_for_the_next_audio(rig: Rig, detector: Listen
     assert detector.judged == [(LOUD, SILENCE_FRAME)] * 2
 
 
+def test_a_whole_frame_goes_behind_the_rest_of_the_one_before(
+    rig: Rig, detector: Listening
+) -> None:
+    audio = bytes(range(230))
+    rig.tell(CallerFrame(audio[:70]), CallerFrame(audio[70:230]))
+    assert detector.judged == [(audio[:FRAME_BYTES], SILENCE_FRAME)]
+
+
 def test_each_frame_is_judged_against_one_that_was_sent_in_order(
     rig: Rig, detector: Listening
 ) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any
 
 from callengine.machines.metering import Usage
-from callengine.machines.transmission import Onset, Outcome, TransmissionCounts
+from callengine.machines.onsets import Onset, Outcome
+from callengine.machines.transmission_terms import TransmissionCounts
 from callengine.messages import EndCause
 from callengine.reports import HostCounts, PacerReport
 from callengine.summary import CallFacts, CallSummary, summarise
@@ -65,5 +66,9 @@ class View:
     active_calls: int = 0
     slots_free: int = 0
     draining: bool = False
+    strained: bool = False
+    shed: dict[str, int] = field(
+        default_factory=lambda: {"calls": 0, "diagnostics": 0, "recordings": 0}
+    )
     mailbox_depth: int = 0
     journal_waiting: int = 0

@@ -117,7 +117,8 @@ def test_what_has_not_happened_yet_is_0_and_not_missing(
 def test_gauges_are_read_when_they_are_scraped(
     metrics: PrometheusMetrics, registry: CollectorRegistry
 ) -> None:
-    view = View(active_calls=2, slots_free=18, mailbox_depth=5, journal_waiting=7)
+    shed = {"calls": 3, "diagnostics": 40, "recordings": 5}
+    view = View(active_calls=2, slots_free=18, mailbox_depth=5, journal_waiting=7, shed=shed)
     metrics.watch(view)
     assert (
         scrape(registry).items()
@@ -125,12 +126,17 @@ def test_gauges_are_read_when_they_are_scraped(
             ("calls_active", ""): 2,
             ("slots_free", ""): 18,
             ("draining", ""): 0,
+            ("strained", ""): 0,
+            ("shed_calls", ""): 3,
+            ("shed_diagnostics", ""): 40,
+            ("shed_recordings", ""): 5,
             ("mailbox_depth", ""): 5,
             ("journal_waiting", ""): 7,
         }.items()
     )
-    view.active_calls, view.draining = 1, True
-    assert scrape(registry).items() >= {("calls_active", ""): 1, ("draining", ""): 1}.items()
+    view.active_calls, view.draining, view.strained = 1, True, True
+    changed = {("calls_active", ""): 1, ("draining", ""): 1, ("strained", ""): 1}
+    assert scrape(registry).items() >= changed.items()
 
 
 def test_engines_may_share_metrics(metrics: PrometheusMetrics, registry: CollectorRegistry) -> None:
@@ -359,7 +365,7 @@ def test_every_panel_can_be_drawn() -> None:
 def test_every_alert_is_whole() -> None:
     text = ALERTS.read_text("utf-8")
     assert "\t" not in text
-    assert text.count("- alert: ") == len(re.findall(r"- alert: Callengine\w+\n", text)) == 8
+    assert text.count("- alert: ") == len(re.findall(r"- alert: Callengine\w+\n", text)) == 9
     for alert in text.split("      - alert: ")[1:]:
         keys = re.findall(r"^        ([a-z]+):", alert, re.MULTILINE)
         assert keys == ["expr", "for", "labels", "annotations"]

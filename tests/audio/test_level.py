@@ -5,6 +5,8 @@ import math
 import random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from callengine.audio import g711
 from callengine.audio.level import LevelDetector
@@ -156,3 +158,23 @@ def test_what_is_louder_than_the_echo_can_be_is_heard_over_it() -> None:
 def test_without_the_sent_audio_its_echo_would_be_loud() -> None:
     echo = [scaled(frame, ECHO_GAIN) for frame in frames_of(clip("agent_reply_1"))[:300]]
     assert longest_row(loud(LevelDetector(ECHO_THRESHOLD_RMS), echo)) >= 5
+
+
+LEVELS = [SILENT, *map(tone, (30, 150, 250, 600, 900, 2000, 8000))]
+
+
+@given(st.lists(st.tuples(st.sampled_from(LEVELS), st.sampled_from(LEVELS)), max_size=80))
+def test_loud_is_what_the_three_levels_of_the_rule_say(frames: list[tuple[bytes, bytes]]) -> None:
+    detector, sent = LevelDetector(ECHO_THRESHOLD_RMS), [0] * LevelDetector.ECHO_FRAMES
+    least = floor = ECHO_THRESHOLD_RMS / LevelDetector.ABOVE_NOISE
+    for caller, ours in frames:
+        level = g711.rms(caller)
+        sent = [*sent[1:], g711.rms(ours)]
+        above = (
+            ECHO_THRESHOLD_RMS,
+            LevelDetector.ABOVE_NOISE * floor,
+            LevelDetector.ECHO_GAIN * max(sent),
+        )
+        assert detector.judge(caller, ours).loud == (level > max(above))
+        if level:
+            floor = max(min(level, floor * LevelDetector.FLOOR_RISE), least)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from callengine import Agent, EndCause, Settings
-from callengine.machines.playout import MAX_QUEUED_BYTES, OVERDUE_S, SILENT_S
-from callengine.machines.transmission import Outcome
+from callengine.machines.marks import OVERDUE_S, SILENT_S
+from callengine.machines.onsets import Outcome
+from callengine.machines.playout import MAX_QUEUED_BYTES
 from callengine.testing import (
     BargeIn,
     Behaviour,

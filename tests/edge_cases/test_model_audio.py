@@ -8,8 +8,8 @@ import pytest
 
 from callengine import Agent, EndCause
 from callengine.agent import AgentSaid, CallerSaid
+from callengine.machines.onsets import Outcome
 from callengine.machines.playout import MAX_QUEUED_BYTES
-from callengine.machines.transmission import Outcome
 from callengine.testing import BargeIn, Behaviour, Reply, laws
 from callengine.testing.caller.script import Wait, WaitUntilQuiet
 from callengine.testing.held import noise, reply

@@ -6,8 +6,8 @@ import pytest
 
 from callengine import EndCause
 from callengine.audio.g711 import SILENCE_BYTE
+from callengine.machines.onsets import Outcome
 from callengine.machines.session import DEADLINE_S, State
-from callengine.machines.transmission import Outcome
 from callengine.testing import BargeIn, Behaviour, Say
 from callengine.testing.caller.script import HangUp, Wait, WaitUntilQuiet
 from callengine.testing.held import Held, noise, reply

@@ -11,7 +11,7 @@ import pytest
 
 from callengine import Agent, EndCause, Settings, VadConfig
 from callengine.audio import g711
-from callengine.machines.transmission import Outcome
+from callengine.machines.onsets import Outcome
 from callengine.testing import (
     BargeIn,
     Behaviour,

@@ -35,25 +35,31 @@ CALL_S = 12.0
 class Callers:
     """Whoever calls a server on loopback."""
 
-    def webhook(self, port: int, prefix: str) -> str:
+    def webhook(self, port: int, prefix: str, call_sid: str = CALL["CallSid"]) -> str:
         """The TwiML."""
-        path = f"{prefix}/incoming"
+        path, form = f"{prefix}/incoming", {**CALL, "CallSid": call_sid}
         status, body = self.ask(
-            port, path, "POST", urlencode(CALL), signed_headers(PUBLIC_URL + path, CALL)
+            port, path, "POST", urlencode(form), signed_headers(PUBLIC_URL + path, form)
         )
         assert status == 200, body
         return body
 
     def dial(self, port: int, prefix: str, *script: Step, twiml: str | None = None) -> CallRecord:
         """Hold a call to its end."""
-        caller = self._caller(twiml or self.webhook(port, prefix), script)
+        caller = self._caller(twiml or self.webhook(port, prefix), script, CALL["CallSid"])
         self._run(caller, port, None)
         return caller.record
 
     def begin(self, port: int, prefix: str, *script: Step) -> Call:
         """Hold a call on a thread of its own; returns when the AI is heard."""
+        return self.connect(port, self.webhook(port, prefix), *script)
+
+    def connect(
+        self, port: int, twiml: str, *script: Step, call_sid: str = CALL["CallSid"]
+    ) -> Call:
+        """The same for a webhook that was answered."""
         heard = threading.Event()
-        caller = self._caller(self.webhook(port, prefix), script)
+        caller = self._caller(twiml, script, call_sid)
 
         def progress(_: float) -> None:
             if caller.record.frames:
@@ -87,10 +93,10 @@ class Callers:
         finally:
             connection.close()
 
-    def _caller(self, twiml: str, script: tuple[Step, ...]) -> _Dialled:
+    def _caller(self, twiml: str, script: tuple[Step, ...], call_sid: str) -> _Dialled:
         stream = ElementTree.fromstring(twiml)[0][0]
         parameters = {each.attrib["name"]: each.attrib["value"] for each in stream}
-        facts = StreamFacts(custom_parameters=parameters, call_sid=CALL["CallSid"])
+        facts = StreamFacts(custom_parameters=parameters, call_sid=call_sid)
         return _Dialled(script, facts, stream.attrib["url"])
 
     def _run(

@@ -245,18 +245,6 @@ def test_a_stalled_socket_is_closed_when_the_send_returns() -> None:
     finish(box, wire)
 
 
-def test_what_is_sent_ahead_overtakes_audio_but_not_its_own_kind() -> None:
-    wire = Wire()
-    box = outbox(wire)
-    box.send("first")
-    assert wire.taken.acquire(timeout=WAIT_S)  # it is in `send`, and stays there
-    box.send_media("audio")
-    box.send_ahead("cancel")
-    box.send_ahead("truncate")
-    finish(box, wire)
-    assert wire.sent == ["first", "cancel", "truncate", "audio"]
-
-
 def test_a_close_does_not_wait_for_ever_for_a_send_that_never_returns(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -6,18 +6,21 @@ import contextlib
 import json
 import queue
 import socket
+import ssl
 import threading
 import time
 from base64 import b64encode
 from hashlib import sha1
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from loguru import logger
 from websockets.sync.server import ServerConnection, serve
 
+from callengine.actors.loop import Loop
+from callengine.actors.threads import Threads
 from callengine.edges import realtime
-from callengine.edges.flow import FLOW_MESSAGES
 from callengine.edges.realtime import RealtimeSocket
 from callengine.messages import EndCause, ModelAlive, ModelClosed, ModelConnected, ModelMessage
 from callengine.testing import SimulatedRealtime, said
@@ -30,6 +33,8 @@ from callengine.testing.realtime.faults import (
     session_expired,
 )
 from callengine.testing.sockets import PeerServer, refusal
+from tests.house import left_running
+from tests.on_loop import each, on_loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -39,6 +44,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.realtime
 
 WAIT_S = 8.0
+CERTIFICATE = Path(__file__).parents[1] / "localhost.pem"
 HANDSHAKE = (
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Accept: "
@@ -46,16 +52,19 @@ HANDSHAKE = (
 
 
 class Bridge:
-    """Connects a socket and collects what it tells."""
+    """Connects a socket and collects what it tells. It has a loop to itself."""
 
     def __init__(self, url: str, key: str | None = "sk-test") -> None:
         self.told: queue.SimpleQueue[object] = queue.SimpleQueue()
-        self.flows = 0
-        self.socket = RealtimeSocket(url, key, logger)
+        self.loop, self._threads = Loop(), Threads("callengine-connect", 1)
+        self.socket = RealtimeSocket(self.loop, self._threads, url, key, logger)
 
     def connect(self) -> Bridge:
-        self.socket.connect(self.told.put, self._flow)
+        self.socket.connect(self.told.put)
         return self
+
+    def send_media(self, *messages: str) -> None:
+        on_loop(self.loop, each(self.socket.send_media, messages))
 
     def next(self) -> object:
         return self.told.get(timeout=WAIT_S)
@@ -63,7 +72,10 @@ class Bridge:
     def close(self) -> None:
         self.socket.close()
         self.socket.join(WAIT_S)
-        assert threads() == []
+        assert on_loop(self.loop, self._watched) == 1, "of the loop itself"
+        self.loop.stop(0.0)
+        self._threads.stop(WAIT_S)
+        assert left_running() == []
 
     def closed(self) -> ModelClosed:
         """What is told last; nothing may follow, and nothing may be left running."""
@@ -73,12 +85,8 @@ class Bridge:
         assert self.told.empty()
         return told
 
-    def _flow(self) -> None:
-        self.flows += 1
-
-
-def threads() -> list[str]:
-    return [t.name for t in threading.enumerate() if t.name.startswith("callengine-model")]
+    def _watched(self) -> int:
+        return len(self.loop._selector.get_map())
 
 
 def model(faults: Sequence[Fault] = ()) -> SimulatedRealtime:
@@ -115,10 +123,15 @@ def tcp(handle: Callable[[socket.socket], None]) -> Iterator[str]:
 
 
 def upgrade(client: socket.socket) -> None:
-    """Open the WebSocket (RFC 6455, section 4.2.2), and leave the rest to the test."""
-    key = client.recv(65536).split(b"Sec-WebSocket-Key: ")[1].split(b"\r\n")[0]
+    """Open the WebSocket, and leave the rest to the test."""
+    client.sendall(answer_to(client.recv(65536)))
+
+
+def answer_to(request: bytes) -> bytes:
+    """What opens a WebSocket (RFC 6455, section 4.2.2)."""
+    key = request.split(b"Sec-WebSocket-Key: ")[1].split(b"\r\n")[0]
     proof = b64encode(sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
-    client.sendall(HANDSHAKE + proof + b"\r\n\r\n")
+    return HANDSHAKE + proof + b"\r\n\r\n"
 
 
 def until_gone(client: socket.socket) -> None:
@@ -255,8 +268,8 @@ def test_a_socket_closed_before_it_is_connected_never_connects() -> None:
         bridge = Bridge(server.url)
         bridge.socket.close()
         bridge.connect()
-        bridge.socket.send("nobody is there")
-        bridge.socket.send_media("nobody is there")
+        on_loop(bridge.loop, lambda: bridge.socket.send("nobody is there"))
+        bridge.send_media("nobody is there")
         bridge.close()
         assert server.requests == []
     assert bridge.told.empty()
@@ -326,8 +339,7 @@ def test_our_close_loses_nothing_that_was_sent_before_it() -> None:
     with talking(handle) as url:
         bridge = Bridge(url).connect()
         assert bridge.next() == ModelConnected()
-        for n in range(300):
-            bridge.socket.send_media(f"{n} {'x' * 1000}")
+        bridge.send_media(*(f"{n} {'x' * 1000}" for n in range(300)))
         bridge.close()
     assert [str(each).split()[0] for each in got] == [str(n) for n in range(300)]
     assert closes == [1000]
@@ -387,19 +399,27 @@ def test_messages_of_any_size_arrive_whole(size: int) -> None:
         bridge.close()
 
 
-def test_the_reader_lets_the_actor_catch_up() -> None:
-    def handle(connection: ServerConnection) -> None:
-        for n in range(FLOW_MESSAGES * 3):
-            connection.send(str(n))
-        list(connection)
+@pytest.mark.parametrize("size", [1, 65_536])
+def test_what_came_with_the_answer_to_the_upgrade_is_told(
+    monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """Through TLS, in one record with it: there is nothing left to wait for in the socket."""
+    monkeypatch.setenv("WEBSOCKET_CLIENT_CA_BUNDLE", str(CERTIFICATE))
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(CERTIFICATE)
+    message = b"\x82\x7f" + size.to_bytes(8, "big") + b"x" * size
 
-    with talking(handle) as url:
-        bridge = Bridge(url).connect()
+    def handle(client: socket.socket) -> None:
+        with tls.wrap_socket(client, server_side=True) as secure:
+            secure.sendall(answer_to(secure.recv(65536)) + message)
+            until_gone(secure)
+
+    with tcp(handle) as url:
+        bridge = Bridge(url.replace("ws://127.0.0.1", "wss://localhost")).connect()
         assert bridge.next() == ModelConnected()
-        got = [bridge.next() for _ in range(FLOW_MESSAGES * 3)]
+        assert bridge.next() == ModelMessage(b"x" * size)
+        bridge.send_media("x" * size)
         bridge.close()
-    assert got == [ModelMessage(str(n).encode()) for n in range(FLOW_MESSAGES * 3)]
-    assert bridge.flows == 3
 
 
 @pytest.mark.edge_case(68)
@@ -481,11 +501,7 @@ def test_a_model_that_does_not_read_is_given_up(monkeypatch: pytest.MonkeyPatch)
     with tcp(handle) as url:
         bridge = Bridge(url).connect()
         assert bridge.next() == ModelConnected()
-        block = "x" * 1_000_000
-        for _ in range(60):
-            bridge.socket.send_media(block)
+        bridge.send_media(*["x" * 1_000_000] * 60)
         assert bridge.next() == ModelClosed(EndCause.MODEL_LOST, "the model has stopped reading")
         given_up.set()
-        bridge.socket.close()
-        bridge.socket.join(WAIT_S)
-    assert threads() == []
+        bridge.close()

@@ -26,21 +26,21 @@ from tests.edges.twilio_signed import CALL, PUBLIC_URL, post, settings, upgrade
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-START = json.dumps(
-    {
-        "event": "start",
-        "sequenceNumber": "1",
+
+def start(token: str | None = None, call_sid: str = "CA1") -> str:
+    """What a stream says first."""
+    told = {
         "streamSid": "MZ1",
-        "start": {
-            "streamSid": "MZ1",
-            "accountSid": "AC1",
-            "callSid": "CA1",
-            "tracks": ["inbound"],
-            "customParameters": {},
-            "mediaFormat": {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1},
-        },
+        "accountSid": "AC1",
+        "callSid": call_sid,
+        "tracks": ["inbound"],
+        "customParameters": {} if token is None else {TICKET_PARAMETER: token},
+        "mediaFormat": {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1},
     }
-)
+    return json.dumps({"event": "start", "sequenceNumber": "1", "streamSid": "MZ1", "start": told})
+
+
+START = start()
 
 
 class ScriptedEdge:
@@ -238,8 +238,9 @@ def test_callers_beyond_max_calls_hear_the_busy_tone() -> None:
         assert json.loads(site.health().body)["free_slots"] == 0
         edge.close(1000, "")
         call.join(5)
-        assert site.incoming(post()).status == 200
         assert site.ready().status == 200
+        assert ticket_of(site.incoming(post()))
+        assert site.ready().status == 503, "there is room for that one, and no other"
 
 
 def test_a_stopped_engine_sends_webhooks_elsewhere(site: VoiceSite) -> None:
@@ -252,7 +253,6 @@ def test_a_stopped_engine_sends_webhooks_elsewhere(site: VoiceSite) -> None:
 def test_whoever_draws_a_ticket_when_a_drain_begins_is_sent_elsewhere(
     site: VoiceSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The drain may have looked for tickets before this one was there."""
     issue = site.engine.tickets.issue
 
     def drain_meanwhile(ticket: Ticket, now: float) -> str:
@@ -275,6 +275,9 @@ def test_a_host_with_a_webhook_of_its_own_writes_the_same_twiml(site: VoiceSite)
         site.twiml(call_sid="", media_url=url)
     at = VoiceSite(site.engine, media_path="/m")
     assert stream_of(at.twiml(call_sid="CA1")).attrib["url"] == "wss://voice.example.com/m"
+    site.engine.stop()
+    with pytest.raises(EngineStopped):
+        at.twiml(call_sid="CA1")
 
 
 # ---- status callbacks
@@ -317,7 +320,14 @@ def test_status_callbacks_in_any_order_and_of_any_kind_disturb_no_call(
 def test_health_and_readiness() -> None:
     with CallEngine(settings(max_calls=3)) as engine:
         site = VoiceSite(engine)
-        well = {"active_calls": 0, "free_slots": 3, "draining": False, "ready": True}
+        well = {
+            "active_calls": 0,
+            "free_slots": 3,
+            "draining": False,
+            "strained": False,
+            "ready": True,
+            "shed": {"calls": 0, "diagnostics": 0, "recordings": 0},
+        }
         for reply in (site.health(), site.ready()):
             assert (reply.status, reply.content_type) == (200, "application/json")
             assert json.loads(reply.body) == well
@@ -440,22 +450,17 @@ def test_while_draining_only_those_are_let_in_who_were_sent_here_before(
 ) -> None:
     drains = threading.Event()
     with CallEngine(settings()) as engine:
-        site, tickets = VoiceSite(engine), engine.tickets
+        site = VoiceSite(engine)
         token = ticket_of(site.incoming(post()))
-        outstanding = tickets.outstanding
-
-        def watched(now: float) -> int:
-            drains.set()
-            return outstanding(now)
-
-        monkeypatch.setattr(tickets, "outstanding", watched)
+        gate, closed = engine._gate, engine._gate.drain
+        monkeypatch.setattr(gate, "drain", lambda: (closed(), drains.set()))
         drain = threading.Thread(target=engine.drain, args=(30.0,))
         drain.start()
         assert drains.wait(5)
         reply = site.incoming(post())
         assert (reply.status, reply.headers) == (503, (("Retry-After", "5"),))
         assert isinstance(site.admit(upgrade()), Admission)
-        tickets.redeem(token, "CA1", time.time())
+        assert isinstance(gate.enter(engine.tickets).redeem(token, "CA1", time.time()), Ticket)
         assert refused(site.admit(upgrade())).status == 503
         drain.join(5)
         assert not drain.is_alive()

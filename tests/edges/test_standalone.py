@@ -7,6 +7,7 @@ import json
 import random
 import socket
 import threading
+import time
 from xml.etree import ElementTree
 
 import pytest
@@ -15,6 +16,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from callengine import CallEngine, CallSummary, EndCause, Settings, SettingsError
+from callengine.backstage import SOCKETS_TIMEOUT_S
 from callengine.edges.http import MAX_BODY_BYTES
 from callengine.edges.standalone import (
     HEALTH_PATH,
@@ -273,6 +275,21 @@ def test_a_stopped_server_leaves_its_port_and_its_calls() -> None:
     assert caller.record.closed is not None
     assert caller.record.closed.code == 1001
     assert open_house.summary().end_cause is EndCause.SHUTDOWN
+
+
+def test_an_engine_that_has_no_time_to_stop_still_closes_both_sockets() -> None:
+    with house() as open_house:
+        caller = SimulatedCaller([Wait(WAIT_S)])
+        call = open_house.begin(caller)
+        began = time.monotonic()
+        open_house.server._engine.stop(timeout_s=0)
+        assert time.monotonic() - began < SOCKETS_TIMEOUT_S, "no socket had to be cut"
+        call.join(WAIT_S)
+    assert caller.record.closed is not None
+    assert caller.record.closed.code == 1001
+    seen = open_house.model()
+    assert seen.closed is not None
+    assert seen.closed[0] == 1000
 
 
 def test_a_host_whose_on_call_raises_goes_on_taking_calls() -> None:

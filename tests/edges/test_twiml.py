@@ -4,8 +4,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from callengine.edges.twiml import BUSY, connect_stream
+from callengine.edges.twiml import connect_stream, turn_away
 from callengine.errors import SettingsError
+from callengine.settings import TurnAway, WhenFull
 
 URL = "wss://voice.example.com/media-stream"
 
@@ -52,9 +53,28 @@ def test_what_xml_cannot_say_is_replaced(unspeakable: str) -> None:
     assert parameter.attrib["value"] == "a\N{REPLACEMENT CHARACTER}b"
 
 
-def test_busy() -> None:
-    [verb] = parsed(BUSY)
-    assert (verb.tag, verb.attrib) == ("Reject", {"reason": "busy"})
+@pytest.mark.parametrize(
+    ("when_full", "verbs"),
+    [
+        (WhenFull(), [("Reject", {"reason": "busy"}, None)]),
+        (WhenFull.parse("say:Call later."), [("Say", {}, "Call later."), ("Hangup", {}, None)]),
+        (WhenFull.parse("queue:support"), [("Enqueue", {}, "support")]),
+        (WhenFull.parse("dial:+15550100"), [("Dial", {}, "+15550100")]),
+    ],
+)
+def test_what_a_caller_hears_for_whom_there_is_no_room(
+    when_full: WhenFull, verbs: list[tuple[str, dict[str, str], str | None]]
+) -> None:
+    response = parsed(turn_away(when_full))
+    assert [(verb.tag, verb.attrib, verb.text) for verb in response] == verbs
+
+
+@pytest.mark.parametrize("text", ["</Say><Dial>+15550100</Dial>", "a & b {0} {}", "Zoë <3", '"'])
+@pytest.mark.parametrize("how", [TurnAway.SAY, TurnAway.QUEUE])
+def test_nothing_breaks_out_of_a_verb(how: TurnAway, text: str) -> None:
+    verb = parsed(turn_away(WhenFull(how, text)))[0]
+    assert (verb.text, len(verb)) == (text, 0)
+    assert parsed(turn_away(WhenFull(how, "a\x1bb")))[0].text == "a\N{REPLACEMENT CHARACTER}b"
 
 
 @pytest.mark.parametrize(

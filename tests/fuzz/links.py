@@ -69,11 +69,7 @@ class StrictModel:
         self._session = Session(Behaviour())
         self._closed = False
 
-    def connect(
-        self,
-        tell_bridge: Callable[[FromModel], None],
-        flow: Callable[[], None],  # noqa: ARG002 - nothing here is faster than the engine
-    ) -> None:
+    def connect(self, tell_bridge: Callable[[FromModel], None]) -> None:
         self.tell = tell_bridge
         self._session = Session(Behaviour())
         tell_bridge(ModelConnected())

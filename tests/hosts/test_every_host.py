@@ -92,16 +92,17 @@ def test_how_late_frames_leave_is_recorded(host: Host) -> None:
 
 
 def test_a_full_house_says_so_and_takes_the_next_call_afterwards(host: Host) -> None:
-    waiting = host.phone.line()
-    call = host.phone.begin(host.phone.line(), WaitUntilHeard(HEARD_S), Wait(0.5))
+    line = host.phone.line()
+    assert "<Reject" in host.phone.ring()[1], "the only slot is promised"
+    call = host.phone.begin(line, WaitUntilHeard(HEARD_S), Wait(0.5))
     call.wait_until_heard()
     assert "<Reject" in host.phone.ring()[1]
-    assert host.phone.upgrade_status(waiting.path, waiting.headers) == host.full_status
+    assert host.phone.upgrade_status(line.path, line.headers) == host.full_status
     state = host.phone.ready()
     assert (state["status"], state["active_calls"], state["draining"]) == (503, 1, False)
     assert not call.join().missed
     host.server.summary()
-    host.phone.hold(waiting, WaitUntilHeard(HEARD_S))
+    host.phone.hold(host.phone.line(), WaitUntilHeard(HEARD_S))
     assert host.server.summary()["end_cause"] == "caller_hung_up"
     assert host.phone.ready()["status"] == 200
 

@@ -10,8 +10,9 @@ from uuid import UUID
 
 from loguru import logger
 
-from callengine.actors.dispatch import OwnThreads, Timers
 from callengine.actors.journal import start_journal
+from callengine.actors.loop import Loop
+from callengine.actors.threads import BlockingActors, Threads
 from callengine.edges.spill import Spill
 from callengine.machines import backlog
 from callengine.records import EventNoted
@@ -30,7 +31,8 @@ def main(url: str, path: str, count: int) -> None:
     backlog.SPILL_BATCH = SPILL_BATCH  # type: ignore[misc]
     spilled = threading.Event()
     spill = _Telling(path, spilled_of(count), spilled)
-    journal = start_journal(OwnThreads(Timers()), Store.from_url(url).write, spill, log=logger)
+    dispatcher = BlockingActors(Loop(), Threads("journal", 2))
+    journal = start_journal(dispatcher, Store.from_url(url).write, spill, log=logger)
     for number in range(count):
         journal.note(EventNoted(call_id=CALL, kind="crash", record_id=UUID(int=number + 1)))
     spilled.wait()

@@ -17,8 +17,9 @@ import pytest
 from loguru import logger
 from sqlalchemy import select
 
-from callengine.actors.dispatch import OwnThreads, Timers
 from callengine.actors.journal import Journal, start_journal
+from callengine.actors.loop import Loop
+from callengine.actors.threads import BlockingActors, Threads
 from callengine.edges.spill import Spill
 from callengine.errors import StoreUnavailable
 from callengine.machines import backlog
@@ -152,19 +153,20 @@ class Journals:
     """Journals with threads of their own, which end with the test."""
 
     def __init__(self) -> None:
-        self._timers = Timers()
-        self._threads = OwnThreads(self._timers)
+        self._loop = Loop()
+        self._threads = Threads("journal", 4)
+        self._dispatcher = BlockingActors(self._loop, self._threads)
         self._started: list[Journal] = []
 
     def start(self, write: Callable[[Sequence[Record]], None], spill_path: Path) -> Journal:
         spill = Spill(str(spill_path), logger)
-        self._started.append(start_journal(self._threads, write, spill, log=logger))
+        self._started.append(start_journal(self._dispatcher, write, spill, log=logger))
         return self._started[-1]
 
     def stop(self) -> None:
         for journal in self._started:
             journal.stop(1.0)
-        self._timers.stop()
+        self._loop.stop(WAIT_S)
         self._threads.stop(WAIT_S)
 
 

@@ -115,3 +115,48 @@ def test_no_silence_that_is_owed_outlasts_the_limit_unless_the_fallback_was_said
         assert fills <= MAX_FILLS
         if fills < MAX_FILLS:
             assert air.longest_s <= REPEAT_S + 1e-9
+
+
+STEPS = st.tuples(
+    st.sampled_from(["owe", "owe without words", "settle", "heard", "silent", "mid-sentence"]),
+    st.sampled_from([0.0, 0.5, 3.0, 5.0]),
+)
+
+
+@given(st.lists(STEPS, max_size=30), st.booleans())
+def test_at_rest_neither_a_settlement_nor_a_silence_changes_anything(
+    steps: list[tuple[str, float]], audible: bool
+) -> None:
+    """`Transmission` does not even ask then."""
+    air, now = DeadAir(LIMIT_S), 0.0
+    for step, after_s in steps:
+        now += after_s
+        match step:
+            case "owe":
+                air.owe(CLIP)
+            case "owe without words":
+                air.owe(b"")
+            case "settle":
+                air.settle(now)
+            case "mid-sentence":
+                air.listen(now, audible=False, mid_sentence=True)
+            case _:
+                air.listen(now, audible=step == "heard")
+        if not air.at_rest:
+            continue
+        before = dict(vars(air))
+        air.settle(now)
+        assert air.listen(now, audible=audible) is None
+        assert vars(air) == before
+        assert air.next_deadline() is None
+
+
+def test_who_waits_or_has_been_told_to_wait_is_not_at_rest() -> None:
+    air = DeadAir(LIMIT_S)
+    assert air.at_rest
+    air.owe(CLIP)
+    assert not air.at_rest
+    air.settle(1.0)
+    assert air.at_rest
+    air.listen(1.0, audible=False, mid_sentence=True)
+    assert not air.at_rest

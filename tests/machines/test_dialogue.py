@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from callengine.machines.conversation import ANSWER_GRACE_S
 from callengine.machines.conversation_terms import SaidTurn, SendTurn
 from callengine.machines.dialogue import (
     AGENT_DEADLINE_S,
@@ -334,3 +337,93 @@ def test_the_callers_words_are_passed_on() -> None:
     rig = Rig()
     rig.live()
     assert only(CallerSaid, rig(QUESTION)) == [CallerSaid("i9", "When are you open?")]
+
+
+# ---- the caller's frames
+
+
+def test_an_answer_that_is_due_is_asked_for_with_a_frame_that_comes_before_the_alarm() -> None:
+    rig = Rig()
+    rig.live()
+    rig(wire.InputCommitted("i9"))
+    rig.now += ANSWER_GRACE_S
+    append, create = rig(FRAME)[:2]
+    assert append == SendAppend(FRAME.payload)
+    assert isinstance(create, SendCreate)
+
+
+def test_a_new_session_that_does_not_open_is_given_up_though_the_caller_speaks() -> None:
+    rig = Rig()
+    rig.live()
+    rig(LOST)
+    rig.after(RETRY_PAUSE_S)
+    rig.now += RETRY_DEADLINE_S
+    assert only(CallEnding, rig(FRAME))
+
+
+class Thorough(Dialogue):
+    """Takes a frame of the caller like any other event."""
+
+    def _only_listens(self, now: float) -> bool:  # noqa: ARG002
+        return False
+
+
+EVENTS: list[Event] = [
+    AgentFound(BRIEF),
+    ModelConnected(),
+    CONFIRMED,
+    LOST,
+    created("r1"),
+    created("r2", "create-1"),
+    delta("r1"),
+    done("r1"),
+    done("r2", "failed"),
+    function_call("c1"),
+    ToolReturned("c1", "1"),
+    ResponseHeard("r1"),
+    Interrupted(1, 1, "r1"),
+    BargeInConfirmed(1, ()),
+    wire.SpeechStarted("i9", 0),
+    wire.SpeechStopped("i9", 0),
+    wire.InputCommitted("i9"),
+    ModelClosed(EndCause.SESSION_REFUSED, ""),
+]
+LATER = st.sampled_from([0.0, 0.3, 1.5, 6.0])
+BEGINNINGS: list[list[Event]] = [
+    [STARTED],
+    [STARTED, ModelConnected(), CONFIRMED],
+    [STARTED, ModelConnected(), CONFIRMED, LOST, DeadlineReached()],
+]
+
+
+@given(
+    st.sampled_from([None, BRIEF, GREETS]),
+    st.sampled_from(BEGINNINGS),
+    st.lists(st.tuples(LATER, st.booleans(), st.sampled_from(EVENTS)), max_size=20),
+)
+def test_a_frame_of_the_caller_decides_nothing_but_what_time_does(
+    brief: Brief | None, beginning: list[Event], happens: list[tuple[float, bool, Event]]
+) -> None:
+    quick = Dialogue(brief, retries=1, budget=Budget())
+    thorough = Thorough(brief, retries=1, budget=Budget())
+
+    def both(event: Event) -> None:
+        assert quick.handle(event, now) == thorough.handle(event, now)
+        assert quick.next_deadline() == thorough.next_deadline() == quick._earliest()
+
+    now = 0.0
+    for event in beginning:
+        now += RETRY_PAUSE_S if isinstance(event, DeadlineReached) else 0.0
+        both(event)
+    for later_s, rings, event in happens:
+        now += later_s
+        if rings:
+            both(DeadlineReached())
+        both(FRAME)  # an alarm may be late
+        both(event)
+    assert quick.state is thorough.state
+    for mine, theirs in zip(quick.conversations, thorough.conversations, strict=True):
+        assert mine.counts == theirs.counts
+        assert mine.session.counts == theirs.session.counts
+    quick.close()
+    assert quick.next_deadline() is None

@@ -6,7 +6,8 @@ import pytest
 
 from callengine.machines.conversation import UNHEARD_GRACE_S
 from callengine.machines.response_terms import Purpose, SendCancel, SendCreate
-from callengine.machines.transmission import FALLBACK, SendClear
+from callengine.machines.transmission import FALLBACK
+from callengine.machines.transmission_terms import SendClear
 from callengine.messages import (
     AnswerOwed,
     AudioComplete,

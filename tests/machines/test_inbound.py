@@ -866,3 +866,46 @@ def test_whatever_comes_nothing_is_raised_and_the_call_ends_at_most_once(
         told = [each for each in stream.log if not isinstance(each, ResetRefused)]
         assert isinstance(told[-1], CallEnding), "once ended, nothing matters"
         assert stream.machine.next_deadline() is None
+
+
+# ---- numbers, by looking at all of them
+
+
+class Looking(Inbound):
+    """Looks for every number among the recent ones, whatever it is."""
+
+    def _is_repeated(self, event: wire.Media) -> bool:
+        sequence = event.sequence_number
+        if sequence is None:
+            return False
+        newest = self._recent[-1] if self._recent else sequence - 1
+        known, due = sequence in self._recent, self._is_due(event)
+        if (known or newest - RECENT_FRAMES < sequence < newest) and not due:
+            self.counts.duplicates += known
+            self.counts.reordered += not known
+            return True
+        if sequence <= newest:
+            self._recent.clear()
+            self.counts.clock_restarts += 1
+            if not due:
+                self._next_ms = None
+        self._recent.append(sequence)
+        return False
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.none() | st.integers(0, 9) | st.sampled_from([70, 71, 200]),
+            st.none() | st.integers(0, 300),
+        )
+    )
+)
+def test_a_number_above_the_last_needs_no_looking(numbers: list[tuple[int | None, int]]) -> None:
+    quick, looking = Inbound(0.0), Looking(0.0)
+    for machine in (quick, looking):
+        machine.handle(STARTED, 0.0)
+    for n, (sequence, timestamp_ms) in enumerate(numbers):
+        event = wire.Media(SID, sequence, timestamp_ms, "inbound", FRAME)
+        assert quick.handle(event, n / 50) == looking.handle(event, n / 50)
+        assert quick.counts == looking.counts

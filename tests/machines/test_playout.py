@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -10,16 +11,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from callengine.audio.g711 import BYTES_PER_MS, FRAME_BYTES, FRAME_S, SILENCE_BYTE
 from callengine.machines import playout as module
-from callengine.machines.playout import (
-    FRAMES_PER_MARK,
-    MAX_ITEMS,
-    MAX_MARKS,
-    OVERDUE_S,
-    SILENT_S,
-    Playout,
-    Track,
-)
+from callengine.machines.marks import MAX_MARKS, OVERDUE_S, SILENT_S
+from callengine.machines.playout import FRAMES_PER_MARK, MAX_ITEMS, Playout
 from callengine.messages import HeardItem
+
+if TYPE_CHECKING:
+    from callengine.machines.track import Track
 
 SIZES = [1, 159, 160, 161, 1000, 4133, 65_536]
 

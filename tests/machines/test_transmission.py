@@ -10,20 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from callengine.audio.g711 import FRAME_BYTES, FRAME_MS, FRAME_S, SILENCE_BYTE
-from callengine.machines import transmission as module
+from callengine.machines.onsets import MAX_LEDGER, Onset, Outcome
 from callengine.machines.playout import FRAMES_PER_MARK
-from callengine.machines.transmission import (
-    FAREWELL,
-    LAST_ECHO_S,
-    Action,
-    Event,
-    Onset,
-    Outcome,
-    SendClear,
-    SendMark,
-    SendMedia,
-    Transmission,
-)
+from callengine.machines.transmission import FAREWELL, LAST_ECHO_S, MAX_LATE_TIMES, Transmission
+from callengine.machines.transmission_terms import Action, Event, SendClear, SendMark, SendMedia
 from callengine.messages import (
     AudioComplete,
     BargeInConfirmed,
@@ -124,7 +114,7 @@ class Line:
         return [action for _, action in self.log]
 
     def onsets(self) -> list[Onset]:
-        return list(self.machine.ledger)
+        return list(self.machine.onsets.ledger)
 
     def balance(self) -> int:
         playout, counts = self.machine.playout, self.machine.playout.counts
@@ -613,11 +603,11 @@ def test_the_entry_of_an_interruption_stays_when_its_speech_interrupts_again() -
 
 
 def test_the_ledger_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert module.MAX_LEDGER == 500
+    assert MAX_LEDGER == 500
     line = started()
-    for _ in range(module.MAX_LEDGER + 5):
+    for _ in range(MAX_LEDGER + 5):
         line.tell(onset(line.now))
-    assert len(line.onsets()) == module.MAX_LEDGER
+    assert len(line.onsets()) == MAX_LEDGER
 
 
 def test_times_of_late_frames_are_kept_and_bounded() -> None:
@@ -628,7 +618,7 @@ def test_times_of_late_frames_are_kept_and_bounded() -> None:
     line.tell(DUE)
     assert list(line.machine.late_at) == [line.now]
     line.run(50, lambda: 0.025)
-    assert len(line.machine.late_at) <= module.MAX_LATE_TIMES
+    assert len(line.machine.late_at) <= MAX_LATE_TIMES
 
 
 # ---- drain

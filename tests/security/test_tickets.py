@@ -141,18 +141,6 @@ def test_of_two_threads_one_uses_it(desk: Tickets) -> None:
     assert results == {TICKET, TicketFault.USED}
 
 
-def test_outstanding_are_those_that_may_still_come(desk: Tickets) -> None:
-    first, second, _ = (desk.issue(TICKET, NOW + n) for n in range(3))
-    assert desk.outstanding(NOW + 2) == 3
-    desk.redeem(first, CALL_SID, NOW + 2)
-    desk.redeem(first, CALL_SID, NOW + 2)
-    assert desk.outstanding(NOW + 2) == 2
-    desk.redeem(second, "CA2", NOW + 2)
-    assert desk.outstanding(NOW + 2) == 2
-    assert desk.outstanding(NOW + 1 + LIFETIME_S) == 1
-    assert desk.outstanding(NOW + 2 + LIFETIME_S) == 0
-
-
 # ---- the memory of what was used
 
 
@@ -161,7 +149,6 @@ def test_what_has_expired_is_forgotten(desk: Tickets) -> None:
         desk.redeem(desk.issue(TICKET, NOW + n), CALL_SID, NOW + n)
     assert len(desk._used) <= LIFETIME_S
     assert len(desk._used._by_expiry) <= LIFETIME_S
-    assert len(desk._issued._by_expiry) <= LIFETIME_S + 1
 
 
 def test_a_clock_that_is_set_back_lets_nothing_be_used_twice(desk: Tickets) -> None:

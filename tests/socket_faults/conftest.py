@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pykka
 import pytest
 import websocket
-from websockets.sync import server
 
-from callengine.edges import carrier, realtime, standalone
+from callengine.edges import carrier_stream, realtime, standalone
 from callengine.machines import inbound, presence, stall
 from callengine.messages import Owner
 from callengine.testing.local_call import Resources
@@ -43,18 +42,18 @@ def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def small_buffers(monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel takes two seconds of audio instead of minutes, and the outboxes half a second."""
-    real_socket, real_serve = websocket.WebSocket, server.serve
+    real_socket, real_listen = websocket.WebSocket, socket.create_server
     option = (socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL_BYTES)
 
     def small_socket(**options: Any) -> websocket.WebSocket:  # noqa: ANN401
         return real_socket(**{**options, "sockopt": [*options["sockopt"], option]})
 
-    def small_serve(*args: Any, **options: Any) -> Any:  # noqa: ANN401
-        made = real_serve(*args, **options)
-        made.socket.setsockopt(*option)  # those it accepts inherit it
+    def small_listen(*args: Any, **options: Any) -> socket.socket:  # noqa: ANN401
+        made = real_listen(*args, **options)
+        made.setsockopt(*option)  # those it accepts inherit it
         return made
 
     monkeypatch.setattr(websocket, "WebSocket", small_socket)
-    monkeypatch.setattr(standalone, "serve", small_serve)
-    monkeypatch.setattr(carrier, "MAX_MEDIA", 25)
+    monkeypatch.setattr(standalone.socket, "create_server", small_listen)
+    monkeypatch.setattr(carrier_stream, "MAX_MEDIA", 25)
     monkeypatch.setattr(realtime, "MAX_MEDIA", 25)

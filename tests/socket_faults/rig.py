@@ -37,9 +37,6 @@ SMALL_BYTES = 4_096
 JITTER_BYTES = 60 * 8
 """The carrier is closed when the farewell should have been heard; the line may have been slower."""
 
-OF_A_CALL = ("callengine-carrier", "callengine-model")
-"""How the threads of one call's sockets are named."""
-
 
 # ---- what the tests are made of
 
@@ -111,7 +108,6 @@ def is_released(open_house: House) -> bool:
     """Before the engine is stopped: nothing of the call whose summary was told is left."""
     for ref in pykka.ActorRegistry.get_all():
         assert ref.actor_stopped.wait(WAIT_S)
-    assert not [t.name for t in threading.enumerate() if t.name.startswith(OF_A_CALL)]
     return open_house.server._engine.active_calls == 0
 
 

@@ -11,7 +11,7 @@ import pytest
 import websocket
 
 from callengine import EndCause
-from callengine.edges import carrier, standalone
+from callengine.edges import carrier_stream
 from callengine.testing import (
     StopFrames,
     Wait,
@@ -109,10 +109,7 @@ def test_a_carrier_that_sends_no_frames_for_a_while() -> None:
 @pytest.mark.edge_case(27)
 @pytest.mark.usefixtures("small_buffers")
 @pytest.mark.parametrize("bytes_per_s", [0, 2_000], ids=["not at all", "too slowly"])
-def test_a_carrier_that_does_not_read_is_given_up(
-    monkeypatch: pytest.MonkeyPatch, bytes_per_s: int
-) -> None:
-    monkeypatch.setattr(standalone, "SEND_TIMEOUT_S", 2)
+def test_a_carrier_that_does_not_read_is_given_up(bytes_per_s: int) -> None:
     slow = Slow(Side.CLIENT, bytes_per_s)
     with (
         line_to_model(seconds=12.0) as model_line,
@@ -138,8 +135,7 @@ def test_a_carrier_that_does_not_read_is_given_up(
 def test_stopping_does_not_wait_long_for_a_carrier_that_does_not_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(carrier, "MAX_MEDIA", 500)
-    monkeypatch.setattr(standalone, "SEND_TIMEOUT_S", 2)
+    monkeypatch.setattr(carrier_stream, "MAX_MEDIA", 500)
     with (
         line_to_model(seconds=12.0) as model_line,
         house(agent=AGENT, realtime_url=model_line.url) as open_house,

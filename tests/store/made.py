@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 from callengine.machines.metering import Usage
+from callengine.machines.onsets import Onset, Outcome
 from callengine.machines.response_terms import Cancel, Settlement
-from callengine.machines.transmission import Onset, Outcome, TransmissionCounts
+from callengine.machines.transmission_terms import TransmissionCounts
 from callengine.messages import EndCause, HeardItem
 from callengine.records import CallBegan, CallFinished, EventNoted, Record, Speaker, TurnTaken
 from callengine.reports import BridgeReport, PacerReport

@@ -13,7 +13,7 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from callengine.errors import StoreRefused, StoreUnavailable
-from callengine.machines.transmission import Outcome
+from callengine.machines.onsets import Outcome
 from callengine.records import CallBegan, CallFinished, EventNoted, TurnTaken
 from callengine.store import (
     EventRow,

@@ -150,7 +150,7 @@ STATES: Final[dict[Enum | str, tuple[Way, ...]]] = {
     ),
     UNHEARD: (
         Deadline(
-            "playout.SILENT_S",
+            "marks.SILENT_S",
             10.0,
             "after a mark is overdue (1 s): from then on the clock counts",
             _PLAYOUT + "a_carrier_that_stops_echoing_marks_does_not_keep_a_response_audible",

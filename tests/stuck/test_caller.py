@@ -10,9 +10,9 @@ from callengine import Agent, EndCause, Settings
 from callengine.actors.host_calls import HostCalls
 from callengine.machines.conversation import ANSWER_GRACE_S, MAX_TURN_S
 from callengine.machines.inbound import STALL_S, START_DEADLINE_S
+from callengine.machines.onsets import Outcome
 from callengine.machines.speech import HANGOVER_FRAMES
 from callengine.machines.stall import LIMITS
-from callengine.machines.transmission import Outcome
 from callengine.messages import (
     BargeInConfirmed,
     CallerSpoke,

@@ -130,6 +130,7 @@ def test_a_schedule_that_has_gone_mad_is_found_and_goes_on_to_the_sample(
         punctuality = sent(grid, now)
         if next(count) == 50:
             grid._anchor += 3_600.0
+            grid._plan()
         return punctuality
 
     monkeypatch.setattr(Grid, "sent", mad)
@@ -148,13 +149,13 @@ def test_a_schedule_that_has_gone_mad_is_found_and_goes_on_to_the_sample(
 
 def hang(monkeypatch: pytest.MonkeyPatch, actor: type, since: float) -> None:
     """From then on the actor takes nothing of what it is told, as if its thread were stuck."""
-    receive = actor._receive  # type: ignore[attr-defined]
+    receive = actor.on_receive  # type: ignore[attr-defined]
 
     def stuck(self: Any, message: object) -> None:  # noqa: ANN401
         if self.dispatcher.now() < since:
             receive(self, message)
 
-    monkeypatch.setattr(actor, "_receive", stuck)
+    monkeypatch.setattr(actor, "on_receive", stuck)
 
 
 @pytest.mark.parametrize(

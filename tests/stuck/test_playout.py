@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from callengine import Agent, EndCause
 from callengine.machines.lifecycle import DEADLINE_S as LIFE_DEADLINE_S
 from callengine.machines.lifecycle import State as Life
-from callengine.machines.playout import OVERDUE_S, SILENT_S
-from callengine.machines.transmission import Outcome
+from callengine.machines.marks import OVERDUE_S, SILENT_S
+from callengine.machines.onsets import Outcome
 from callengine.messages import Interrupted, ResponseHeard
 from callengine.testing import (
     BargeIn,

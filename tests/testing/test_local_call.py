@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from callengine import EndCause, Settings, SettingsError
-from callengine.edges.standalone import SyncEdge
+from callengine.edges import stream
+from callengine.edges.carrier_stream import CarrierStream
 from callengine.testing import (
     BargeIn,
     Reply,
@@ -126,13 +127,14 @@ def test_a_long_call_is_not_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_call_is_counted_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """The caller is gone before the engine has read the last of what it sent."""
     steps = [WaitUntilHeard(5.0), Wait(0.3)]
-    receive = SyncEdge.receive
+    received = CarrierStream.received
 
-    def slowly(edge: SyncEdge) -> str | bytes:
-        time.sleep(0.025)  # frames come faster than that
-        return receive(edge)
+    def slowly(carrier: CarrierStream, data: bytes) -> None:
+        time.sleep(0.01)  # frames come faster than that
+        received(carrier, data)
 
-    monkeypatch.setattr(SyncEdge, "receive", slowly)
+    monkeypatch.setattr(CarrierStream, "received", slowly)
+    monkeypatch.setattr(stream, "READ_BYTES", 100)  # a third of one of them
     monkeypatch.setattr(local_call, "script", lambda _: steps)
     for seed in range(2):
         progress: list[float] = []

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import itertools
+import json
 import re
 
 import pytest
@@ -9,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callengine.wire.fault import Fault
-from callengine.wire.json_object import BadField, JsonObject, as_integer, clipped, well_formed
+from callengine.wire.json_object import (
+    BadField,
+    JsonObject,
+    as_integer,
+    clipped,
+    parse_object,
+    well_formed,
+)
 
 RFC_4648 = re.compile(
     r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?", flags=re.ASCII
@@ -82,3 +90,33 @@ def test_children_passes_over_what_is_no_object() -> None:
     holder = JsonObject({"items": [{"id": "a"}, None, 3, [], {"id": "b"}], "text": "x"})
     assert [child.text("id") for child in holder.children("items")] == ["a", "b"]
     assert holder.children("text") == holder.children("absent") == []
+
+
+@given(st.text(st.sampled_from('{}[]"a:1, \n'), max_size=12))
+def test_an_object_is_what_the_standard_library_takes_for_one(text: str) -> None:
+    assert parsed(text) == by_the_library(text)
+
+
+@pytest.mark.parametrize("text", ['{"a":1}', ' {"a":1}', '{"a":1}\n', '\t{"a":1} '])
+def test_white_space_around_an_object_is_nothing(text: str) -> None:
+    assert parsed(text) == {"a": 1}
+
+
+@pytest.mark.parametrize("text", ['{"a":1}}', '{"a":1}{}', '{{"a":1}', '{"a":1} {}', 'x{"a":1}'])
+def test_anything_else_around_an_object_is_wrong(text: str) -> None:
+    assert parsed(text) is Fault.NOT_JSON
+
+
+def parsed(text: str) -> dict[str, object] | Fault:
+    try:
+        return parse_object(text).members
+    except BadField as bad:
+        return bad.fault
+
+
+def by_the_library(text: str) -> dict[str, object] | Fault:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return Fault.NOT_JSON
+    return value if isinstance(value, dict) else Fault.NOT_AN_OBJECT

@@ -440,3 +440,57 @@ def test_no_json_makes_decode_raise_and_every_fault_is_short(
     assert isinstance(decoded, twilio.Inbound)
     if isinstance(decoded, twilio.Malformed):
         assert len(decoded.detail) <= 80
+
+
+# ---- the usual spelling of media
+
+
+def spelled(sequence: str, track: str, timestamp: str, payload: str, stream_sid: str) -> str:
+    """Media as Twilio spells it; the texts go in as they are, whatever that makes of it."""
+    return (
+        f'{{"event":"media","sequenceNumber":"{sequence}","media":{{"track":"{track}","chunk":"2",'
+        f'"timestamp":"{timestamp}","payload":"{payload}"}},"streamSid":"{stream_sid}"}}'
+    )
+
+
+USUAL = ["3", "inbound", "122", "/7+x", STREAM]
+COUNTS = st.text(st.sampled_from("019\u0663-. \\n"), max_size=4) | st.just("9" * 15 + "1")
+UNUSUAL = [
+    COUNTS,
+    st.sampled_from(["outbound", "", "x"]),
+    COUNTS,
+    st.text(st.sampled_from("Az9+/=-_ é\\"), max_size=9),
+    st.text(st.sampled_from('MZ2é \ud800"'), max_size=4) | st.sampled_from(["i" * 512, "i" * 513]),
+]
+
+
+@st.composite
+def unusual(draw: st.DrawFn) -> str:
+    """The usual message with other values in a field or two."""
+    fields = USUAL.copy()
+    for n in draw(st.sets(st.integers(0, 4), max_size=2)):
+        fields[n] = draw(UNUSUAL[n])
+    return spelled(*fields)
+
+
+@st.composite
+def mistyped(draw: st.DrawFn) -> str:
+    """The usual message with a few characters more, less or other."""
+    message = spelled(*USUAL)
+    for _ in range(draw(st.integers(1, 3))):
+        at = draw(st.integers(0, len(message)))
+        instead = draw(st.text(st.sampled_from('{}":,0 \n\\ax='), max_size=2))
+        message = message[:at] + instead + message[at + draw(st.integers(0, 2)) :]
+    return message
+
+
+@given(unusual() | mistyped())
+def test_the_short_way_to_media_comes_to_what_the_long_one_does(message: str) -> None:
+    assert twilio._usual_media(message) in (None, twilio._read(message))
+    assert twilio.decode(message) == twilio._read(message)
+
+
+@pytest.mark.parametrize("name", ["media", "media_second"])
+def test_media_as_twilio_spells_it_goes_the_short_way(name: str) -> None:
+    message = json.dumps(IN[name], separators=(",", ":"))
+    assert twilio._usual_media(message) == EXPECTED[name]

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Final, Self
 
 import pykka
 
-from callengine.actors.dispatch import Timers
+from callengine.actors.loop import Loop
 from callengine.actors.shell import Shell
 from callengine.agent import Agent
-from callengine.edges.outbox import Outbox
-from callengine.edges.standalone import StandaloneServer, SyncEdge
+from callengine.edges.standalone import StandaloneServer
+from callengine.edges.stream import Stream
 from callengine.engine import CallEngine
 from callengine.machines.conversation import Conversation
 from callengine.machines.transmission import Transmission
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from callengine.summary import CallSummary
 
 ANSWER_S: Final = 30.0
-_WATCHED: Final = {Shell, Outbox, SyncEdge, Transmission, Conversation}
+_WATCHED: Final = {Shell, Stream, Transmission, Conversation}
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ def _serve(pipe: Connection, settings: Settings, agent: Agent) -> None:
 def _holdings(engine: CallEngine) -> Holdings:
     gc.collect()
     objects = gc.get_objects()
-    timers = [each for each in objects if type(each) is Timers]
+    loops = [each for each in objects if type(each) is Loop]
     # Not isinstance: asked about every type there is, an abstract base remembers them all.
     watched = Counter(type(each).__name__ for each in objects if _WATCHED & {*type(each).__mro__})
     del objects
@@ -146,7 +146,7 @@ def _holdings(engine: CallEngine) -> Holdings:
         threads=tuple(thread.name for thread in threading.enumerate()),
         files=len(list(files.iterdir())) if files.is_dir() else 0,
         actors=len(pykka.ActorRegistry.get_all()),
-        alarms=sum(len(each._due) for each in timers),  # noqa: SLF001 - nobody else asks
+        alarms=sum(len(each._due) for each in loops),  # noqa: SLF001 - nobody else asks
         blocks=sys.getallocatedblocks(),
         rss_bytes=int(status.read_text().split()[1]) * 4096 if status.is_file() else 0,
         objects=dict(watched),

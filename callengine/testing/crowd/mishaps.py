@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from callengine.agent import Agent
 from callengine.audio.g711 import SAMPLE_RATE_HZ
-from callengine.machines.transmission import Outcome
+from callengine.machines.onsets import Outcome
 from callengine.messages import EndCause
 from callengine.testing import laws
 from callengine.testing.caller.caller import SimulatedCaller

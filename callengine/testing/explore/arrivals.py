@@ -83,7 +83,7 @@ def echoed(world: World, echo: Echo) -> None:
     world.pacer_hears(MarkEchoed(echo.name))
     if echo.cleared:
         untaught = world.machines.step(before, MarkEchoed("nobody"), world.now)
-        flat = partial(world.machines.but_for, "Playout._marks")
+        flat = partial(world.machines.but_for, "Marks._under_way")
         same = flat(world.pacer) == flat(untaught.after)
         hold("L2", f"{echo.name} was cleared, and counts as heard", holds=same)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from callengine.audio.g711 import BYTES_PER_MS, FRAME_BYTES, FRAME_MS, FRAME_S
-from callengine.machines.transmission import SendClear, SendMedia
+from callengine.machines.transmission_terms import SendClear, SendMedia
 from callengine.machines.unheard import SendTruncate
 from callengine.messages import (
     BargeInConfirmed,

@@ -41,14 +41,14 @@ Rule: TypeAlias = "Kind | Callable[[Mapping[str, Any]], object]"
 """A kind, or what to look at instead, derived from all fields of the object."""
 
 
-def _marks(playout: Mapping[str, Any]) -> object:
+def _marks(marks: Mapping[str, Any]) -> object:
     """A mark from before the last clear has only to be recognised."""
-    clears, echoed_to = playout["_clears"], playout["_echoed_to"]
+    clears, echoed_to = marks["_clears"], marks["_echoed_to"]
     return [
         (name, not mark.ordinal, mark.plays_at > echoed_to, Of(Kind.TIME, mark.plays_at))
         if mark.clears == clears
         else name
-        for name, mark in playout["_marks"].items()
+        for name, mark in marks["_under_way"].items()
     ]
 
 
@@ -71,7 +71,7 @@ def _deadline(barge_in: Mapping[str, Any]) -> object:
 RULES: Final[dict[str, Rule]] = {
     # What is counted for the summary; no step looks at what an earlier one has counted.
     "Transmission.counts": Kind.IGNORED,
-    "Transmission.ledger": Kind.IGNORED,
+    "Onsets.ledger": Kind.IGNORED,
     "Transmission.late_at": Kind.IGNORED,
     "Transmission.own_audio_bytes": Kind.IGNORED,
     # Nobody tells it here that anything is owed (see `terms.TO_PACER`): it stays as it began.
@@ -79,6 +79,7 @@ RULES: Final[dict[str, Rule]] = {
     # What is owed decides only what the pacer would be told of it.
     "Conversation._owed": Kind.IGNORED,
     "Playout.counts": Kind.IGNORED,
+    "Marks._counts": Kind.IGNORED,
     "Conversation.counts": Kind.IGNORED,
     "Session.counts": Kind.IGNORED,
     "ToolCalls.counts": Kind.IGNORED,
@@ -106,7 +107,7 @@ RULES: Final[dict[str, Rule]] = {
     "ResponseSlot._sent": Kind.IGNORED,
     "Playout._ordinal": Kind.IGNORED,
     "Track.ordinal": Kind.IGNORED,
-    "Playout._clears": Kind.IGNORED,
+    "Marks._clears": Kind.IGNORED,
     "Session._updates": Kind.IGNORED,
     "Presence.probes_sent": Kind.IGNORED,
     # The same from the first move to the last.
@@ -130,16 +131,20 @@ RULES: Final[dict[str, Rule]] = {
     "ResponseSlot._finished": Kind.MEMBERS,
     "Wanted.given_up": Kind.MEMBERS,
     # Times.
-    "Playout._marks": _marks,
-    "Playout._echoed_to": Kind.IGNORED,  # see `_marks`
+    "Marks._under_way": _marks,
+    "Marks._echoed_to": Kind.IGNORED,  # see `_marks`
+    "Marks._next_plays_at": Kind.IGNORED,  # follows from the marks, as does the next
+    "Marks._overdue_at": Kind.IGNORED,
     "Playout._plays_until": _plays_until,
     "Playout._look_again_at": Kind.DUE,
-    "Playout._carrier_delay_s": Kind.DURATION,
-    "Playout._round_trip_s": Kind.DURATION,
+    "Marks.delay_s": Kind.DURATION,
+    "Marks._round_trip_s": Kind.DURATION,
     "_Sent.track": lambda sent: sent["track"].response_id,
     "_Sent.plays_at": Kind.TIME,
     "Grid._anchor": _next_play_at,
     "Grid._frames": Kind.IGNORED,  # see `_next_play_at`
+    "Grid._next_play_at": Kind.IGNORED,
+    "Grid.due_at": Kind.IGNORED,  # follows from the rest
     "Grid._opened_at": Kind.DUE,
     "Grid._lead_s": Kind.DURATION,
     "BargeIn._false_trigger_s": Kind.DURATION,

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from callengine.audio.g711 import FRAME_BYTES, FRAME_S
 from callengine.machines.conversation import Conversation
-from callengine.machines.transmission import SendMark, Transmission
+from callengine.machines.transmission import Transmission
+from callengine.machines.transmission_terms import SendMark
 from callengine.messages import MarkEchoed, ModelConnected, StreamStarted
 from callengine.testing.explore.audio_watch import AudioWatch
 from callengine.testing.explore.broken import Broken

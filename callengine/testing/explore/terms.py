@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from callengine.machines.presence import SendProbe
 from callengine.machines.response_terms import SendCancel, SendCreate
 from callengine.machines.session import SendTurnDetection
-from callengine.machines.transmission import SendClear, SendMark, SendMedia
+from callengine.machines.transmission_terms import SendClear, SendMark, SendMedia
 from callengine.messages import (
     AudioComplete,
     BargeInConfirmed,

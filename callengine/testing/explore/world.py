@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from callengine.machines.response_terms import Purpose, SendCancel, SendCreate
-from callengine.machines.transmission import SendClear, SendMark, SendMedia
+from callengine.machines.transmission_terms import SendClear, SendMark, SendMedia
 from callengine.messages import (
     CallEnding,
     ModelHeardSpeech,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from callengine.machines.transmission import Outcome
+from callengine.machines.onsets import Outcome
 from callengine.testing.report.call_report import CallReport, Kind, Lane, Moment, Row, Span
 
 if TYPE_CHECKING:

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from callengine.machines.conversation import Conversation
+from callengine.machines.marks import Marks
 from callengine.machines.playout import Playout
 from callengine.machines.response import ResponseSlot, State
 from callengine.machines.response_terms import CreateRefused, Done, Settlement
-from callengine.machines.transmission import SendClear, Transmission
+from callengine.machines.transmission import Transmission
+from callengine.machines.transmission_terms import SendClear
 from callengine.machines.unheard import Unheard
 from callengine.testing.explore import CI_DEPTH, STARTS, explore, report
 
@@ -53,12 +55,13 @@ def any_generation_is_played(machine: Transmission, event: PlayAudio, _: float) 
 
 
 def cleared_marks_count(was: Callable[..., None]) -> Callable[..., None]:
-    def mark_echoed(playout: Playout, name: str, now: float) -> None:
-        if name in playout._marks:
-            playout._marks[name] = replace(playout._marks[name], clears=playout._clears)
-        was(playout, name, now)
+    def echoed(marks: Marks, name: str, now: float) -> None:
+        if name in marks._under_way:
+            mark = marks._under_way[name]
+            marks._under_way[name] = replace(mark, clears=marks._clears)
+        was(marks, name, now)
 
-    return mark_echoed
+    return echoed
 
 
 def nothing_is_cleared(was: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
@@ -159,7 +162,7 @@ BUGS: list[tuple[type, str, Callable[[Any], Any], str, str, int]] = [
     (Playout, "discard_limbo", what_was_cut_comes_back, "cancelling", "L1", 1),
     (Transmission, "_ready", doubt_is_no_reason_to_wait, "crossed", "L1", 2),
     (Conversation, "_playout_event", no_generation_for_the_bridge, "cancelling", "L3", 2),
-    (Playout, "mark_echoed", cleared_marks_count, "late ear", "L2", 2),
+    (Marks, "echoed", cleared_marks_count, "late ear", "L2", 2),
     (Unheard, "truncate", a_whole_item_was_heard, "answering", "L3", 3),
     (Playout, "resume", what_was_cut_is_gone_for_good, "in doubt", "L3", 2),
     (ResponseSlot, "_send_cancel", a_cancel_names_the_one_before, "answering", "L4", 2),

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from callengine.machines.transmission import SendClear, SendMedia
+from callengine.machines.transmission_terms import SendClear, SendMedia
 from callengine.machines.unheard import SendTruncate
 from callengine.messages import (
     BargeInConfirmed,

@@ -1,0 +1,249 @@
+"""One thread for everything that never waits: alarms, mailboxes and sockets.
+
+Handing a message to another thread costs more than handling it. So whatever a call does on its
+media path is done on this thread: a socket is readable, what was read is told, and the actors run
+until nobody has anything left to say. Then comes the next socket. What is due goes before all of
+that: frames leave on time as long as there is any time left at all, and it is the input that waits.
+
+It also bounds the mailboxes: no socket is read while a message waits to be handled.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import heapq
+import itertools
+import selectors
+import socket
+import threading
+import time
+import weakref
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+from loguru import logger
+
+from callengine.actors.dispatch import Mailbox, tell
+from callengine.logs import QuietLog, trace_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pykka
+
+    from callengine.actors.dispatch import DispatchedActor
+
+BATCH_MESSAGES: Final = 64
+"""Messages one mailbox may handle before another gets its turn."""
+
+REST_S: Final = 0.004
+"""From one look at the sockets and the clock to the next, at least. What comes meanwhile is done in
+one go: to fall asleep and be woken for each frame costs as much as handling it. It makes frames up
+to so much late, with a lead of 100 ms, and a barge-in too."""
+
+READ: Final = selectors.EVENT_READ
+WRITE: Final = selectors.EVENT_WRITE
+
+
+class Loop:
+    """A dispatcher that owns sockets too. Nothing that runs here may wait for anything.
+
+    `watch`, `rewatch` and `unwatch` are for its own thread; anything else is for any thread.
+    `on_alarm` is told of each alarm how late it rang, in seconds.
+    """
+
+    def __init__(
+        self, on_alarm: Callable[[float, float], None] = lambda _now, _late_s: None
+    ) -> None:
+        self._on_alarm = on_alarm
+        self._log = QuietLog(logger.bind(call_sid="-"))
+        self._ready: deque[Mailbox] = deque()
+        self._soon: deque[Callable[[], object]] = deque()
+        self._due: list[tuple[float, int, Callable[[], pykka.ActorRef[Any] | None], object]] = []
+        self._order = itertools.count()
+        self._selector = selectors.DefaultSelector()
+        self._bell, self._button = socket.socketpair()
+        self._bell.setblocking(False)
+        self._button.setblocking(False)
+        self._rung = False
+        self._lock = threading.Lock()
+        self._over = False
+        self._selector.register(self._bell, READ, self._answer_bell)
+        self._stops_at: float | None = None
+        self._thread = threading.Thread(target=self._run, name="callengine-loop", daemon=True)
+        try:
+            self._thread.start()
+        except BaseException:
+            self._give_back()
+            raise
+
+    # ---- a dispatcher
+
+    def now(self) -> float:
+        """Monotonic seconds."""
+        return time.monotonic()
+
+    def tell_at(self, when: float, ref: pykka.ActorRef[Any], message: object) -> None:
+        """See `Dispatcher.tell_at`. It keeps no dead actor alive."""
+        self._set_alarm(when, weakref.ref(ref), message)
+
+    def mailbox(self) -> Mailbox:
+        """See `Dispatcher.mailbox`."""
+        return Mailbox(self._wake)
+
+    def start(self, actor: DispatchedActor) -> None:
+        """An actor of the loop runs when it has a message."""
+
+    # ---- for sockets
+
+    def call_soon(self, do: Callable[[], object]) -> bool:
+        """Do something on the loop's thread, behind what is going on there; False if it is over."""
+        with self._lock:
+            if self._over:
+                return False
+            self._soon.append(do)
+        self._ring_bell()
+        return True
+
+    def call_at(self, when: float, method: Callable[[], object]) -> None:
+        """Do something on the loop's thread when the time has come, if its object still lives."""
+        # As a method's object and function, in a third of the memory of a WeakMethod in a closure.
+        owner, function = method.__self__, method.__func__  # type: ignore[attr-defined]
+        self._set_alarm(when, functools.partial(_do_if_alive, weakref.ref(owner), function), None)
+
+    def watch(self, plug: socket.socket, events: int, call: Callable[[int], None]) -> None:
+        """`call` is told which of `events` (READ, WRITE) are there, each time they are."""
+        self._selector.register(plug, events, call)
+
+    def rewatch(self, plug: socket.socket, events: int, call: Callable[[int], None]) -> None:
+        """Watch for other events."""
+        self._selector.modify(plug, events, call)
+
+    def unwatch(self, plug: socket.socket) -> None:
+        """Forget a socket; before it is closed."""
+        self._selector.unregister(plug)
+
+    # ---- life
+
+    @property
+    def waiting(self) -> int:
+        """Mailboxes that wait for their turn: a few at most, unless there is too much to do."""
+        return len(self._ready)
+
+    def stop(self, timeout_s: float) -> None:
+        """End once no socket is left and nobody has anything to do; after `timeout_s` in any
+        case."""
+        self._stops_at = time.monotonic() + timeout_s
+        self.call_at(self._stops_at, self._ring_bell)
+        self._thread.join()
+
+    # ---- its thread
+
+    def _run(self) -> None:
+        while not self._is_over():
+            ready = self._selector.select(self._wait_s())
+            rests_until = time.monotonic() + REST_S
+            for key, events in ready:
+                try:
+                    key.data(events)
+                except Exception as error:  # noqa: BLE001 - all calls run here
+                    self._failed(error)
+                self._settle()
+            self._settle()
+            rest_s = rests_until - time.monotonic()
+            if rest_s > 0 and self._stops_at is None:
+                time.sleep(rest_s)
+        with self._lock:
+            self._over = True
+        self._settle()
+        self._give_back()
+
+    def _give_back(self) -> None:
+        for key in list(self._selector.get_map().values()):
+            key.fileobj.close()  # type: ignore[union-attr]
+        self._selector.close()
+        self._button.close()
+        self._due.clear()
+
+    def _is_over(self) -> bool:
+        if self._stops_at is None:
+            return False
+        idle = len(self._selector.get_map()) == 1 and not self._ready and not self._soon
+        return idle or time.monotonic() >= self._stops_at
+
+    def _settle(self) -> None:
+        """Do all there is to do; what is due goes first, each time."""
+        ready, soon, due = self._ready, self._soon, self._due
+        while True:
+            if due and due[0][0] <= (now := time.monotonic()):
+                self._ring(now)
+            elif ready:
+                self._take_turn(ready.popleft())
+            elif soon:
+                self._do(soon.popleft())
+            else:
+                return
+
+    def _ring(self, now: float) -> None:
+        when, _, find, message = heapq.heappop(self._due)
+        self._on_alarm(now, now - when)
+        try:
+            ref = find()  # the actor, if it still lives; or what was to be done, and nobody to tell
+        except Exception as error:  # noqa: BLE001 - all calls run here
+            self._failed(error)
+            return
+        if ref is not None:
+            tell(ref, message)
+
+    def _take_turn(self, mailbox: Mailbox) -> None:
+        try:
+            if mailbox.run_turn(BATCH_MESSAGES):
+                self._ready.append(mailbox)
+        except Exception as error:  # noqa: BLE001 - all calls run here
+            self._failed(error)
+
+    def _do(self, what: Callable[[], object]) -> None:
+        try:
+            what()
+        except Exception as error:  # noqa: BLE001 - all calls run here
+            self._failed(error)
+
+    def _failed(self, error: Exception) -> None:
+        self._log.error("loop failed", **trace_of(error))
+
+    def _wait_s(self) -> float | None:
+        return max(self._due[0][0] - time.monotonic(), 0.0) if self._due else None
+
+    # ---- other threads
+
+    def _set_alarm(
+        self, when: float, find: Callable[[], pykka.ActorRef[Any] | None], message: object
+    ) -> None:
+        alarm = (when, next(self._order), find, message)
+        if threading.get_ident() == self._thread.ident:
+            heapq.heappush(self._due, alarm)
+        else:
+            self.call_soon(lambda: heapq.heappush(self._due, alarm))
+
+    def _wake(self, mailbox: Mailbox) -> None:
+        self._ready.append(mailbox)
+        if threading.get_ident() != self._thread.ident:
+            self._ring_bell()
+
+    def _ring_bell(self) -> None:
+        """The loop may sleep. It clears `_rung` before it looks at what was left for it."""
+        if not self._rung:
+            self._rung = True
+            with contextlib.suppress(OSError):  # full: it will wake; closed: it is over
+                self._button.send(b"\0")
+
+    def _answer_bell(self, _: int) -> None:
+        self._bell.recv(64)
+        self._rung = False
+
+
+def _do_if_alive(find: weakref.ref[Any], function: Callable[[Any], object]) -> None:
+    owner = find()
+    if owner is not None:
+        function(owner)

@@ -1,0 +1,102 @@
+"""Has the engine more to do than it has time? What is left out then, and in which order.
+
+Told is how late alarms ring, because an alarm is what a frame leaves by. Judged are those of the
+last `SPAN_S`. When every twentieth is a whole frame late the process is past its knee, though
+callers do not hear it yet: it takes no new calls and leaves out diagnostics. When every twentieth
+is so late that most of the lead is used up, recordings are left out too. Audio and interruptions
+never are.
+
+It is as strained as it was within the last `CALM_S`: up at once, and down when it has been quiet.
+Time is monotonic seconds.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from enum import IntEnum, StrEnum
+from typing import Final
+
+from callengine.machines.pacing import LATE_S
+
+ALMOST_HEARD_S: Final = 0.060
+"""Of a lead of 100 ms."""
+
+SHARE: Final = 0.05
+
+MIN_LATE: Final = 50
+"""Fewer say nothing: they are a second of one call."""
+
+SPAN_S: Final = 5.0
+"""A stall of the whole process strains it by itself if it takes 270 ms: 5 % of that, and 20 ms."""
+
+JUDGE_EVERY_S: Final = 0.25
+CALM_S: Final = 3.0
+
+
+class Level(IntEnum):
+    """How strained."""
+
+    CALM = 0
+    STRAINED = 1
+    OVERLOADED = 2
+
+
+class Ballast(StrEnum):
+    """What a strained engine sheds."""
+
+    DIAGNOSTICS = "diagnostics"
+    """What only explains: events that are noted, and lines of the log at INFO."""
+    RECORDINGS = "recordings"
+    """What was said, in writing."""
+
+
+SHED_FROM: Final = {Ballast.DIAGNOSTICS: Level.STRAINED, Ballast.RECORDINGS: Level.OVERLOADED}
+
+
+class Strain:
+    """Belongs to one thread; any may read `level` and `shed`."""
+
+    def __init__(self) -> None:
+        self.shed: Counter[Ballast] = Counter()
+        """What was left out so far."""
+        self._rung = self._late = self._almost_heard = 0  # in the span that is not over
+        self._spans: deque[tuple[float, int, int, int]] = deque()
+        """When each ended, and what it counted: rung, late, almost heard."""
+        self._ends_at = float("-inf")
+        self._until = {Level.STRAINED: float("-inf"), Level.OVERLOADED: float("-inf")}
+
+    def observe(self, now: float, late_s: float) -> None:
+        """An alarm rang, so late."""
+        if now >= self._ends_at:
+            self._judge(now)
+        self._rung += 1
+        if late_s >= LATE_S:
+            self._late += 1
+            if late_s >= ALMOST_HEARD_S:
+                self._almost_heard += 1
+
+    def level(self, now: float) -> Level:
+        """How strained the engine is."""
+        for level in (Level.OVERLOADED, Level.STRAINED):
+            if now < self._until[level]:
+                return level
+        return Level.CALM
+
+    def sheds(self, what: Ballast, now: float) -> bool:
+        """Whether one of these is to be left out; if so, it is counted."""
+        if self.level(now) < SHED_FROM[what]:
+            return False
+        self.shed[what] += 1
+        return True
+
+    def _judge(self, now: float) -> None:
+        self._spans.append((self._ends_at, self._rung, self._late, self._almost_heard))
+        while self._spans and self._spans[0][0] <= now - SPAN_S:
+            self._spans.popleft()
+        self._ends_at = now + JUDGE_EVERY_S
+        self._rung = self._late = self._almost_heard = 0
+        rung, late, almost_heard = (sum(span[n] for span in self._spans) for n in (1, 2, 3))
+        if late >= MIN_LATE and late > rung * SHARE:
+            self._until[Level.STRAINED] = now + CALM_S
+            if almost_heard > rung * SHARE:
+                self._until[Level.OVERLOADED] = now + CALM_S

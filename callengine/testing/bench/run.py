@@ -1,0 +1,51 @@
+"""One point of the bench: an engine, its first call to get warm, then the load."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Final
+
+from callengine.settings import Settings
+from callengine.testing.bench import machine
+from callengine.testing.bench.engine_process import EngineProcess
+from callengine.testing.bench.figures import point
+from callengine.testing.bench.load import Load, Plan
+from callengine.testing.bench.measured import Measured
+
+if TYPE_CHECKING:
+    from callengine.testing.bench.figures import Point
+    from callengine.testing.bench.machine import Cores
+
+FIRST_CALL_S: Final = 0.5
+"""The first call of a process loads what all later ones find: it counts for none of them."""
+
+FIRST_CALL: Final = 1_000_000
+BACKLOG: Final = 1024
+
+
+def hold(calls: int, seconds: float, seed: int, cores: Cores) -> Point:
+    """Hold so many calls, measured for so many seconds."""
+    plan = Plan(calls, seconds, seed)
+    first = Plan(1, FIRST_CALL_S, seed, first=FIRST_CALL, silent=True)
+    load_average = machine.load_average()
+    with (
+        socket.create_server(("127.0.0.1", 0), backlog=BACKLOG) as listening,
+        EngineProcess(_settings(calls, listening.getsockname()[1]), cores.engine) as engine,
+        machine.running_on(cores.load),
+    ):
+        Load(first, listening, engine).run()
+        engine.outcome(1)
+        before, sockets = engine.sample(), engine.sockets()
+        loaded = Load(plan, listening, engine).run()
+        outcome = engine.outcome(calls + 1)
+        sockets_left = engine.sockets() - sockets
+    return point(Measured(plan, loaded, outcome, before, sockets_left, load_average))
+
+
+def _settings(calls: int, port: int) -> Settings:
+    """As in production, but for the model's address and that all callers have one address."""
+    return Settings(
+        realtime_url=f"ws://127.0.0.1:{port}",
+        max_calls=calls + 1,
+        max_sockets_per_address=max(50, calls),
+    )

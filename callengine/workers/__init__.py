@@ -1,0 +1,1 @@
+"""Several processes that serve one port: a parent that hands out connections, and its workers."""

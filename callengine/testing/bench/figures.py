@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 MAX_SILENCE_MS: Final = 250.0
 """A caller who speaks over the AI hears it no longer than that."""
 
-MAX_FIRST_FRAME_MS: Final = 50.0
-"""From the model's first audio to the first frame of it at the carrier."""
-
 KNEE_LATENESS_MS: Final = 10.0
 KNEE_UNDERRUN_SHARE: Final = 0.001
 
@@ -142,7 +139,6 @@ class Point:
             and self.pacing.lateness_p99_ms <= KNEE_LATENESS_MS
             and self.hearing.underrun_share < KNEE_UNDERRUN_SHARE
             and self.interruptions.stop_failures == 0
-            and (self.hearing.first_frame_ms.p99 or 0.0) <= MAX_FIRST_FRAME_MS
             and not self.faults
         )
 

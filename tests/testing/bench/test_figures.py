@@ -94,7 +94,6 @@ def test_a_run_that_went_well_is_within_the_knee() -> None:
         ("pacing", {"resets": 1}),
         ("pacing", {"lateness_p99_ms": 20.0}),
         ("hearing", {"underrun_share": 0.001}),
-        ("hearing", {"first_frame_ms": Percentiles(9, 1.0, 51.0, 60.0)}),
         ("interruptions", {"stop_failures": 1}),
     ],
 )

@@ -221,13 +221,16 @@ class CallEngine:
 
         live = Live(cut, over)
         staged = self._admit(live, agent or self._agent, tickets)
-        edges.append(connect(staged.loop, lambda: live.end(EndCause.CARRIER_STALLED)))
-        begun = staged.loop.call_soon(
-            lambda: edges[0].open(live.start(staged, self.settings, edges[0]))
-        )
-        if not begun:
+        try:
+            edges.append(connect(staged.loop, lambda: live.end(EndCause.CARRIER_STALLED)))
+            begun = staged.loop.call_soon(
+                lambda: edges[0].open(live.start(staged, self.settings, edges[0]))
+            )
+            if not begun:
+                raise EngineStopped("the engine was stopped meanwhile")  # noqa: TRY301
+        except BaseException:
             self._leave(live)
-            raise EngineStopped("the engine was stopped meanwhile")
+            raise
 
     # ---- one call
 

@@ -87,8 +87,8 @@ def request_of(
     return HttpRequest(method, path, query, headers, body, client)
 
 
-class Post(BaseHTTPRequestHandler):
-    """One POST: it is answered when this is made."""
+class Other(BaseHTTPRequestHandler):
+    """One request that is no GET: it is answered when this is made. All but POST gets 501."""
 
     protocol_version = "HTTP/1.1"
 

@@ -18,7 +18,7 @@ from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
 
 from callengine.actors.threads import Threads
-from callengine.edges.asking import END_OF_HEAD, Asking, Post, request_of
+from callengine.edges.asking import END_OF_HEAD, Asking, Other, request_of
 from callengine.edges.carrier_stream import CarrierStream
 from callengine.edges.http import HttpReply, HttpRequest, text_reply
 from callengine.edges.site import VoiceSite
@@ -224,9 +224,9 @@ class StandaloneServer:
         """Answer the request that a connection begins with; True if it is a WebSocket now."""
         asking = Asking(plug)
         head = asking.head()
-        if not head.startswith(b"POST "):
+        if head.startswith(b"GET "):
             return self._answer_upgrade(plug, client, head)
-        Post(asking, client, self.answer)
+        Other(asking, client, self.answer)
         asking.end()
         return False
 

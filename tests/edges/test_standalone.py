@@ -450,3 +450,9 @@ def test_a_server_that_drains_hears_its_callers_out() -> None:
             open_house.tcp()
     assert not caller.record.missed
     assert open_house.summary().end_cause is EndCause.CALLER_HUNG_UP
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "HEAD"])
+def test_other_methods_are_answered_and_not_taken_for_get(method: str) -> None:
+    with house() as open_house:
+        assert open_house.ask(HEALTH_PATH, method, b"")[0] == 501

@@ -59,7 +59,7 @@ class StandaloneServer:
 
     `port` 0 takes a free one; the one it got is `port`. `public_url` is where Twilio reaches this
     server from outside (`https://voice.example.com`), by default that of the engine's settings.
-    `on_call` is told the summary of each call, on its thread.
+    `on_call` is told the summary of each call, on a thread that may block.
 
     Twilio's signatures are validated, with one exception: a server on loopback, with its model on
     loopback and neither a public URL nor an auth token, is a test bench. It asks for no signature

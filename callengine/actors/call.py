@@ -24,7 +24,7 @@ from callengine.audio.level import LevelDetector
 from callengine.logs import QuietLog, trace_of
 from callengine.machines.dialogue import Dialogue
 from callengine.machines.lifecycle import CLOSE_CODES
-from callengine.machines.metering import Budget, TokenPrices
+from callengine.machines.metering import Budget
 from callengine.machines.playout import FRAMES_PER_MARK
 from callengine.machines.transmission import Transmission
 from callengine.messages import CallEnding, CarrierClosed, CarrierMessage, EndCause
@@ -166,7 +166,7 @@ def _starts(
     dialogue = Dialogue(
         brief_of(known) if known is not None else None,
         retries=settings.model_retries,
-        budget=_budget(settings),
+        budget=Budget(settings.max_call_tokens, settings.max_call_usd, settings.prices),
     )
     return {
         "supervisor": lambda: Supervisor.start(media, log, (carrier, model), conclude, terms),
@@ -179,23 +179,6 @@ def _starts(
         "watchdog": lambda: Watchdog.start(media, log),
         "host_calls": lambda: HostCalls.start(setting.blocking, log, agent, setting.redirect),
     }
-
-
-def _budget(settings: Settings) -> Budget:
-    prices = settings.prices
-    return Budget(
-        settings.max_call_tokens,
-        settings.max_call_usd,
-        None
-        if prices is None
-        else TokenPrices(
-            audio_in=prices.audio_in,
-            audio_out=prices.audio_out,
-            text_in=prices.text_in,
-            text_out=prices.text_out,
-            cached_in=prices.cached_in,
-        ),
-    )
 
 
 def _stop(actors: Iterable[Ref]) -> None:

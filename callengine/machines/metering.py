@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from callengine.wire import realtime_events as wire
@@ -11,15 +11,28 @@ if TYPE_CHECKING:
 PER_TOKENS = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class TokenPrices:
-    """US dollars per million tokens."""
+class TokenPrices(Protocol):
+    """US dollars per million tokens: what `Settings.prices` says."""
 
-    audio_in: float
-    audio_out: float
-    text_in: float
-    text_out: float
-    cached_in: float
+    @property
+    def audio_in(self) -> float:
+        """Of what was heard."""
+
+    @property
+    def audio_out(self) -> float:
+        """Of what was said."""
+
+    @property
+    def text_in(self) -> float:
+        """Of what was read."""
+
+    @property
+    def text_out(self) -> float:
+        """Of what was written."""
+
+    @property
+    def cached_in(self) -> float:
+        """Of what was heard or read before."""
 
 
 @dataclass(frozen=True, slots=True)

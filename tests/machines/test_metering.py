@@ -4,10 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callengine.machines.metering import Budget, Meter, TokenPrices
+from callengine.machines.metering import Budget, Meter
+from callengine.settings import Prices
 from callengine.wire.realtime_events import Usage
 
-PRICES = TokenPrices(audio_in=32.0, audio_out=64.0, text_in=4.0, text_out=16.0, cached_in=0.4)
+PRICES = Prices(audio_in=32.0, audio_out=64.0, text_in=4.0, text_out=16.0, cached_in=0.4)
 
 
 def usage(

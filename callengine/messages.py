@@ -6,9 +6,11 @@ Past tense tells what happened; `...Wanted` and `...Request` ask. Times are mono
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+from callengine.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import field, fields, is_dataclass, replace
 from functools import reduce
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,6 +14,7 @@ from callengine.machines.response_terms import Cancel, ResponseCounts
 from callengine.machines.session import SessionCounts
 from callengine.machines.tools import ToolCounts
 from callengine.machines.transmission_terms import PlayoutCounts, TransmissionCounts
+from callengine.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -45,10 +45,11 @@ IMPURE_STDLIB = {
 ARROWS = {
     # Values and decisions, all pure.
     "errors": set(),
-    "messages": set(),
-    "audio": set(),
-    "wire": set(),
-    "machines": {"audio", "wire", "messages"},
+    "values": set(),
+    "messages": {"values"},
+    "audio": {"values"},
+    "wire": {"values"},
+    "machines": {"audio", "wire", "messages", "values"},
     # Values with a consequence.
     "hosts": {"errors"},
     "collector": set(),
@@ -56,7 +57,7 @@ ARROWS = {
     "security": {"errors", "settings"},
     "logs": {"security"},  # of it only what makes a text fit to be read
     "agent": {"errors", "messages", "wire"},
-    "reports": {"machines", "messages"},
+    "reports": {"machines", "messages", "values"},
     "summary": {"machines", "messages", "reports"},
     "records": {"summary"},
     "record_codec": {"machines", "messages", "records", "summary"},
@@ -78,6 +79,7 @@ ARROWS = {
         "errors",
         "records",
         "record_codec",
+        "values",
     },
     "edges": {"actors", "errors", "hosts", "messages", "logs", "security"},  # see `EDGES_MAY_USE`
     "reception": {"agent", "errors", "messages", "store"},

@@ -6,7 +6,7 @@ A call that cannot be put together is taken apart again, and has a summary all t
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -30,6 +30,7 @@ from callengine.machines.transmission import Transmission
 from callengine.messages import CallEnding, CarrierClosed, CarrierMessage, EndCause
 from callengine.records import CallFinished
 from callengine.summary import CallFacts, CallSummary, summarise
+from callengine.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from callengine.actors.dispatch import DispatchedActor, Dispatcher, tell
@@ -26,6 +25,7 @@ from callengine.machines.backlog import (
 )
 from callengine.messages import DeadlineReached
 from callengine.record_codec import Unreadable, decode, encode
+from callengine.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -6,13 +6,13 @@ The texts of the store's errors are logged: they quote nothing of a record.
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from callengine.actors.dispatch import DispatchedActor, Dispatcher, tell
 from callengine.errors import StoreRefused, StoreUnavailable
 from callengine.logs import QuietLog, trace_of
 from callengine.machines.backlog import Verdict
+from callengine.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import pykka
@@ -27,6 +26,7 @@ from callengine.messages import (
     StateChanged,
     StatesWanted,
 )
+from callengine.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

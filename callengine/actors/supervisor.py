@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter, defaultdict
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
@@ -42,6 +42,7 @@ from callengine.messages import (
 from callengine.records import CallBegan, CallFinished, EventNoted, Speaker, TurnTaken
 from callengine.reports import Crash, total, turns_at_the_end
 from callengine.summary import CallFacts, CallSummary, summarise
+from callengine.values import dataclass
 from callengine.wire.call_update import put_through, say_goodbye
 
 if TYPE_CHECKING:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 from callengine.audio import g711
+from callengine.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,12 @@ anybody sorting. What the things are, and who writes them where, is not known he
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum, auto
 from itertools import islice
 from typing import Final, Generic, TypeAlias, TypeVar
+
+from callengine.values import dataclass
 
 T = TypeVar("T")
 

@@ -6,7 +6,7 @@ Decides nothing: that is `conversation`.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal, TypeAlias
 
 from callengine.machines.presence import SendProbe
@@ -39,6 +39,7 @@ from callengine.messages import (
     ToolCalled,
     ToolReturned,
 )
+from callengine.values import dataclass
 from callengine.wire import realtime_events as wire
 
 

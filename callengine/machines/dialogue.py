@@ -10,7 +10,7 @@ It refuses to know what a conversation is made of: that is `Conversation`, one p
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, replace
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -38,6 +38,7 @@ from callengine.messages import (
     StreamStarted,
     TurnSettled,
 )
+from callengine.values import dataclass
 from callengine.wire.realtime_events import ResponseDone, SessionUpdated
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ with silence, by the carrier's own timestamps and, when frames cease altogether,
 from __future__ import annotations
 
 from collections import Counter, deque
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum, auto
 from typing import Final, TypeAlias
 
@@ -31,6 +31,7 @@ from callengine.messages import (
     StreamStarted,
 )
 from callengine.security.floods import MAX_BURST_MESSAGES, MAX_MESSAGES_PER_S, MessageRate
+from callengine.values import dataclass
 from callengine.wire import twilio as wire
 from callengine.wire.fault import Fault
 

@@ -8,7 +8,6 @@ farewell.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final, TypeAlias
 
@@ -20,6 +19,7 @@ from callengine.messages import (
     EndCause,
     Transferred,
 )
+from callengine.values import dataclass
 
 
 class State(Enum):

@@ -7,8 +7,9 @@ playing what it was sent. It refuses to know what was sent between the marks.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from callengine.values import dataclass
 
 if TYPE_CHECKING:
     from callengine.machines.transmission_terms import PlayoutCounts

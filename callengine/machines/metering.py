@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+from callengine.values import dataclass
 
 if TYPE_CHECKING:
     from callengine.wire import realtime_events as wire

@@ -10,7 +10,6 @@ not may as well be noise.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final, TypeAlias
 
@@ -25,6 +24,7 @@ from callengine.messages import (
     ResetRequest,
     StateChanged,
 )
+from callengine.values import dataclass
 
 ALIVE_REPORT_S: Final = 5.0
 """How often a model that is there is reported as such."""

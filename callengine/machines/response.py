@@ -13,7 +13,7 @@ for, which response's audio counts, and when a cancel is over. Two rules carry e
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum, auto
 from typing import Final
 
@@ -51,6 +51,7 @@ from callengine.messages import (
     ResetRequest,
     StateChanged,
 )
+from callengine.values import dataclass
 
 REQUEST_DEADLINE_S: Final = 5.0
 """A create the model has not answered by then is given up and, once, asked for again."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import Final, TypeAlias
 
@@ -13,6 +13,7 @@ from callengine.messages import (
     ResetRequest,
     StateChanged,
 )
+from callengine.values import dataclass
 
 
 class Purpose(StrEnum):

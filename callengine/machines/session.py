@@ -7,12 +7,12 @@ refused whole, the session stays on 24 kHz PCM, and everything after it would be
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final, TypeAlias
 
 from callengine.audio.g711 import SAMPLE_RATE_HZ
 from callengine.messages import CallEnding, DeadlineReached, EndCause, ModelClosed, ModelConnected
+from callengine.values import dataclass
 from callengine.wire.realtime_client import SessionConfig, mismatches
 from callengine.wire.realtime_events import ErrorReceived, SessionUpdated
 

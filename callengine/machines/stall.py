@@ -8,7 +8,6 @@ is ended.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from callengine.messages import (
@@ -21,6 +20,7 @@ from callengine.messages import (
     ResetRequest,
     StateChanged,
 )
+from callengine.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeAlias
 
 from callengine.machines.barge_in import Evidence
@@ -27,6 +27,7 @@ from callengine.messages import (
     StateChanged,
     StreamStarted,
 )
+from callengine.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

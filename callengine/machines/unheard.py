@@ -6,11 +6,11 @@ caller heard every word it generated.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from callengine.audio.g711 import BYTES_PER_MS
 from callengine.messages import ItemHeard
+from callengine.values import dataclass
 
 if TYPE_CHECKING:
     from callengine.messages import HeardItem

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import binascii
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
+from callengine.values import dataclass
 from callengine.wire.json_object import clipped
 
 if TYPE_CHECKING:

@@ -6,8 +6,10 @@ tracebacks. Facts: OpenAI Realtime API reference, server events; `openai.types.r
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, TypeAlias
+
+from callengine.values import dataclass
 
 if TYPE_CHECKING:
     from callengine.wire.fault import Fault

@@ -11,9 +11,10 @@ from __future__ import annotations
 import binascii
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from callengine.values import dataclass
 from callengine.wire.fault import Fault
 from callengine.wire.json_object import (
     MAX_IDENTIFIER_CHARS,

@@ -18,7 +18,6 @@ import itertools
 import json
 import time
 from base64 import b64encode
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -29,7 +28,7 @@ from loguru import logger
 
 from callengine import Agent, Settings
 from callengine.actors.call import Call, Setting, start_call
-from callengine.actors.dispatch import DispatchedActor, Mailbox, tell
+from callengine.actors.dispatch import DispatchedActor, Line, LineMailbox, tell
 from callengine.actors.vad_detector import VADDetector
 from callengine.audio.g711 import FRAME_BYTES, FRAME_S, SILENCE_FRAME
 from callengine.audio.level import LevelDetector
@@ -302,7 +301,7 @@ class Straight:
 
     def __init__(self) -> None:
         self._now = 0.0
-        self._ready: deque[Mailbox] = deque()
+        self._line = Line(lambda: None)
         self._due: list[tuple[float, int, pykka.ActorRef[Any], object]] = []
         self._order = itertools.count()
 
@@ -312,17 +311,15 @@ class Straight:
     def tell_at(self, when: float, ref: pykka.ActorRef[Any], message: object) -> None:
         heapq.heappush(self._due, (when, next(self._order), ref, message))
 
-    def mailbox(self) -> Mailbox:
-        return Mailbox(self._ready.append)
+    def mailbox(self) -> LineMailbox:
+        return LineMailbox(self._line)
 
     def start(self, actor: DispatchedActor) -> None:
         pass
 
     def settle(self) -> None:
-        while self._ready:
-            mailbox = self._ready.popleft()
-            if mailbox.run_turn(SLOTS):
-                self._ready.append(mailbox)
+        while self._line:
+            self._line.handle_next()
 
     def run(self, until: float) -> None:
         self.settle()

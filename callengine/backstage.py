@@ -92,7 +92,7 @@ class Backstage:
 
     @property
     def mailbox_depth(self) -> int:
-        """Mailboxes that wait for a worker."""
+        """Messages that wait for their actors."""
         return self._loop.waiting
 
     @property

@@ -123,7 +123,7 @@ class CallEngine:
 
     @property
     def mailbox_depth(self) -> int:
-        """Mailboxes that wait for a worker: few, unless the process has too much to do."""
+        """Messages that wait for their actors: few, unless the process has too much to do."""
         return self._backstage.mailbox_depth if self._backstage is not None else 0
 
     @property

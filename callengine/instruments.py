@@ -146,7 +146,7 @@ SHED_RECORDINGS: Final = Instrument(
     "shed.recordings", Kind.GAUGE, "{turn}", "Turns of calls that were not written down so far."
 )
 MAILBOX_DEPTH: Final = Instrument(
-    "mailbox_depth", Kind.GAUGE, "{mailbox}", "Mailboxes of calls that wait for a worker."
+    "mailbox_depth", Kind.GAUGE, "{message}", "Messages that wait for their actors."
 )
 JOURNAL_WAITING: Final = Instrument(
     "journal_waiting", Kind.GAUGE, "{record}", "Records that are not in the database yet."

@@ -46,7 +46,7 @@ class EngineView(Protocol):
 
     @property
     def mailbox_depth(self) -> int:
-        """Mailboxes of calls that wait for a worker: a few, unless there is too much to do."""
+        """Messages that wait for their actors: a few, unless there is too much to do."""
 
     @property
     def journal_waiting(self) -> int:

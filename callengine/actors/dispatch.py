@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 
 class Mailbox:
-    """An inbox that hands out a limited number of messages per turn, and never blocks.
+    """What pykka takes for an inbox: `leave` a message in it, and whoever runs its actor has it
+    `handle` one after the other.
 
     It is not bounded: its senders are. No socket is read while its messages wait to be handled, and
     actors only answer what they are sent.
@@ -40,30 +41,28 @@ class Mailbox:
     class TurnOver(Exception):  # noqa: N818 - it ends pykka's loop, nothing is wrong
         """Nothing more is handed out."""
 
-    def __init__(self, wake: Callable[[Mailbox], None]) -> None:
-        self._wake = wake
-        self._lock = threading.Lock()
-        self._waiting: deque[Any] = deque()  # messages, and envelopes
-        self._at_hand: Envelope[Any] | None = None
-        self._scheduled = False
-        self._closed = False
+    def __init__(self) -> None:
         self.actor: DispatchedActor | None = None
+        self.closed = False
+        """Its actor is dead."""
+        self._at_hand: Envelope[Any] | None = None
 
     def leave(self, message: object) -> bool:
-        """Leave a message; wakes the actor if it sleeps. False: it is dead, or has too many."""
-        if self._closed:
-            return False
-        self._waiting.append(message)
-        if not self._scheduled and self._schedule():
-            self._wake(self)
-        return True
+        """Leave a message, from any thread. False: the actor is dead, or has too many."""
+        raise NotImplementedError
+
+    def qsize(self) -> int:
+        """Messages waiting."""
+        raise NotImplementedError
+
+    def empty(self) -> bool:
+        """Nothing is waiting."""
+        return self.qsize() == 0
 
     def put(self, envelope: Envelope[Any]) -> None:
         """pykka's entry: after the actor's death it is refused."""
         if not self.leave(envelope):
             refuse(envelope)
-        elif self._closed:  # meanwhile
-            self._refuse_all()
 
     def get(self) -> Envelope[Any]:
         """For pykka's loop: the envelope at hand, once."""
@@ -72,40 +71,104 @@ class Mailbox:
             raise Mailbox.TurnOver
         return envelope
 
-    def empty(self) -> bool:
-        """Nothing is waiting."""
-        return not self._waiting
+    def handle(self, message: object) -> None:
+        """Have one message handled; who is dead handles none."""
+        actor = self.actor
+        assert actor is not None, "a message is for an actor"
+        if self.closed:
+            if type(message) is Envelope:
+                refuse(message)
+        elif type(message) is Envelope:
+            self._at_hand = message
+            actor.run_pykkas_loop()
+            self.closed = actor.actor_stopped.is_set()
+        else:
+            try:
+                actor.on_receive(message)
+            except BaseException:  # noqa: BLE001 - pykka would stop every actor there is
+                actor.fail()
+                self.closed = True
+
+
+class Line(deque[tuple["LineMailbox", object]]):
+    """What waits for the actors of one thread, in the order in which it came."""
+
+    def __init__(self, wake: Callable[[], object]) -> None:
+        super().__init__()
+        self.wake = wake
+        self.asleep = False
+        """Its thread has to be woken if something comes."""
+
+    def handle_next(self) -> None:
+        """Have the first of them handled. Raises IndexError if there is none."""
+        mailbox, message = self.popleft()
+        mailbox.handle(message)
+
+
+class LineMailbox(Mailbox):
+    """For an actor that shares its thread with others: all that they are told waits in one line.
+
+    So it needs neither a lock nor a turn.
+    """
+
+    def __init__(self, line: Line) -> None:
+        super().__init__()
+        self._line = line
+
+    def leave(self, message: object) -> bool:
+        """See `Mailbox.leave`."""
+        if self.closed:
+            return False
+        line = self._line
+        line.append((self, message))
+        if line.asleep:
+            line.wake()
+        return True
 
     def qsize(self) -> int:
-        """Messages waiting."""
+        """See `Mailbox.qsize`."""
+        return sum(mailbox is self for mailbox, _ in tuple(self._line))
+
+
+class QueueMailbox(Mailbox):
+    """For an actor that has its turns by itself: keeps what waits, and wakes somebody to run it."""
+
+    def __init__(self, wake: Callable[[QueueMailbox], None]) -> None:
+        super().__init__()
+        self._wake = wake
+        self._lock = threading.Lock()
+        self._waiting: deque[Any] = deque()  # messages, and envelopes
+        self._scheduled = False
+
+    def leave(self, message: object) -> bool:
+        """See `Mailbox.leave`."""
+        if self.closed:
+            return False
+        self._waiting.append(message)
+        if not self._scheduled and self._schedule():
+            self._wake(self)
+        return True
+
+    def put(self, envelope: Envelope[Any]) -> None:
+        """See `Mailbox.put`."""
+        super().put(envelope)
+        if self.closed:  # meanwhile
+            self._refuse_all()
+
+    def qsize(self) -> int:
+        """See `Mailbox.qsize`."""
         return len(self._waiting)
 
-    def run_turn(self, batch: int) -> bool:
-        """Have at most `batch` messages handled; True if there has to be another turn."""
-        actor = self.actor
-        assert actor is not None, "a mailbox is woken for its actor"
-        waiting, is_stopped = self._waiting, actor.actor_stopped.is_set
-        while batch and waiting:
-            batch -= 1
-            message = waiting.popleft()
-            if type(message) is Envelope:
-                self._at_hand = message
-                actor.run_pykkas_loop()
-                if is_stopped():
-                    break
-            else:
-                try:
-                    actor.on_receive(message)
-                except BaseException:  # noqa: BLE001 - pykka would stop every actor there is
-                    actor.fail()
-                    break
-        if is_stopped():
-            self._closed = True
+    def run_turn(self) -> bool:
+        """Have one message handled; True if there has to be another turn."""
+        if self._waiting:
+            self.handle(self._waiting.popleft())
+        if self.closed:
             self._refuse_all()
             return False
         # Whoever leaves a message sees that there is no turn, or is seen here.
         self._scheduled = False
-        return bool(waiting) and self._schedule()
+        return bool(self._waiting) and self._schedule()
 
     def _schedule(self) -> bool:
         """Whether it is up to the caller to see to a turn."""
@@ -120,11 +183,11 @@ class Mailbox:
                 refuse(message)
 
 
-class BoundedMailbox(Mailbox):
+class BoundedMailbox(QueueMailbox):
     """For an actor that may block: those who tell it something never wait, and at the bound what
     they tell is dropped and counted, unless somebody waits for the answer."""
 
-    def __init__(self, wake: Callable[[Mailbox], None], max_waiting: int) -> None:
+    def __init__(self, wake: Callable[[QueueMailbox], None], max_waiting: int) -> None:
         super().__init__(wake)
         self.dropped = 0
         self._max_waiting = max_waiting

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from loguru import logger
 
-from callengine.actors.dispatch import Mailbox, tell
+from callengine.actors.dispatch import Line, LineMailbox, tell
 from callengine.logs import QuietLog, trace_of
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
     from callengine.actors.dispatch import DispatchedActor
 
-BATCH_MESSAGES: Final = 64
-"""Messages one mailbox may handle before another gets its turn."""
+BATCH_MESSAGES: Final = 16
+"""Messages that are handled between two looks at the clock."""
 
 REST_S: Final = 0.004
 """From one look at the sockets and the clock to the next, at least. What comes meanwhile is done in
@@ -58,7 +58,9 @@ class Loop:
     ) -> None:
         self._on_alarm = on_alarm
         self._log = QuietLog(logger.bind(call_sid="-"))
-        self._ready: deque[Mailbox] = deque()
+        self.now: Final = time.monotonic
+        """Monotonic seconds."""
+        self._line = Line(self._ring_bell)
         self._soon: deque[Callable[[], object]] = deque()
         self._due: list[tuple[float, int, Callable[[], pykka.ActorRef[Any] | None], object]] = []
         self._order = itertools.count()
@@ -77,20 +79,17 @@ class Loop:
         except BaseException:
             self._give_back()
             raise
+        self._ident = self._thread.ident
 
     # ---- a dispatcher
-
-    def now(self) -> float:
-        """Monotonic seconds."""
-        return time.monotonic()
 
     def tell_at(self, when: float, ref: pykka.ActorRef[Any], message: object) -> None:
         """See `Dispatcher.tell_at`. It keeps no dead actor alive."""
         self._set_alarm(when, weakref.ref(ref), message)
 
-    def mailbox(self) -> Mailbox:
+    def mailbox(self) -> LineMailbox:
         """See `Dispatcher.mailbox`."""
-        return Mailbox(self._wake)
+        return LineMailbox(self._line)
 
     def start(self, actor: DispatchedActor) -> None:
         """An actor of the loop runs when it has a message."""
@@ -103,7 +102,8 @@ class Loop:
             if self._over:
                 return False
             self._soon.append(do)
-        self._ring_bell()
+        if self._line.asleep:
+            self._ring_bell()
         return True
 
     def call_at(self, when: float, method: Callable[[], object]) -> None:
@@ -128,8 +128,8 @@ class Loop:
 
     @property
     def waiting(self) -> int:
-        """Mailboxes that wait for their turn: a few at most, unless there is too much to do."""
-        return len(self._ready)
+        """Messages that wait for their turn: a few at most, unless there is too much to do."""
+        return len(self._line)
 
     def stop(self, timeout_s: float) -> None:
         """End once no socket is left and nobody has anything to do; after `timeout_s` in any
@@ -142,15 +142,15 @@ class Loop:
 
     def _run(self) -> None:
         while not self._is_over():
-            ready = self._selector.select(self._wait_s())
+            ready = self._look()
             rests_until = time.monotonic() + REST_S
+            self._settle()
             for key, events in ready:
                 try:
                     key.data(events)
                 except Exception as error:  # noqa: BLE001 - all calls run here
                     self._failed(error)
                 self._settle()
-            self._settle()
             rest_s = rests_until - time.monotonic()
             if rest_s > 0 and self._stops_at is None:
                 time.sleep(rest_s)
@@ -158,6 +158,14 @@ class Loop:
             self._over = True
         self._settle()
         self._give_back()
+
+    def _look(self) -> list[tuple[selectors.SelectorKey, int]]:
+        """Sleep until there is something to do. Whoever leaves something sees that the loop is
+        asleep, and wakes it, or it is seen here."""
+        self._line.asleep = True
+        ready = self._selector.select(0.0 if self._line or self._soon else self._wait_s())
+        self._line.asleep = False
+        return ready
 
     def _give_back(self) -> None:
         for key in list(self._selector.get_map().values()):
@@ -169,21 +177,28 @@ class Loop:
     def _is_over(self) -> bool:
         if self._stops_at is None:
             return False
-        idle = len(self._selector.get_map()) == 1 and not self._ready and not self._soon
+        idle = len(self._selector.get_map()) == 1 and not self._line and not self._soon
         return idle or time.monotonic() >= self._stops_at
 
     def _settle(self) -> None:
         """Do all there is to do; what is due goes first, each time."""
-        ready, soon, due = self._ready, self._soon, self._due
+        line, soon, due = self._line, self._soon, self._due
         while True:
             if due and due[0][0] <= (now := time.monotonic()):
                 self._ring(now)
-            elif ready:
-                self._take_turn(ready.popleft())
+            elif line:
+                self._handle(min(len(line), BATCH_MESSAGES))
             elif soon:
                 self._do(soon.popleft())
             else:
                 return
+
+    def _handle(self, messages: int) -> None:
+        try:
+            for _ in range(messages):
+                self._line.handle_next()
+        except Exception as error:  # noqa: BLE001 - all calls run here
+            self._failed(error)
 
     def _ring(self, now: float) -> None:
         when, _, find, message = heapq.heappop(self._due)
@@ -195,13 +210,6 @@ class Loop:
             return
         if ref is not None:
             tell(ref, message)
-
-    def _take_turn(self, mailbox: Mailbox) -> None:
-        try:
-            if mailbox.run_turn(BATCH_MESSAGES):
-                self._ready.append(mailbox)
-        except Exception as error:  # noqa: BLE001 - all calls run here
-            self._failed(error)
 
     def _do(self, what: Callable[[], object]) -> None:
         try:
@@ -221,15 +229,10 @@ class Loop:
         self, when: float, find: Callable[[], pykka.ActorRef[Any] | None], message: object
     ) -> None:
         alarm = (when, next(self._order), find, message)
-        if threading.get_ident() == self._thread.ident:
+        if threading.get_ident() == self._ident:
             heapq.heappush(self._due, alarm)
         else:
             self.call_soon(lambda: heapq.heappush(self._due, alarm))
-
-    def _wake(self, mailbox: Mailbox) -> None:
-        self._ready.append(mailbox)
-        if threading.get_ident() != self._thread.ident:
-            self._ring_bell()
 
     def _ring_bell(self) -> None:
         """The loop may sleep. It clears `_rung` before it looks at what was left for it."""

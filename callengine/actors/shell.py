@@ -86,7 +86,8 @@ class Shell(DispatchedActor):
         super().__init__(dispatcher)
         self.log = QuietLog(log)
         self.peers: Peers | None = None
-        self._inboxes: dict[type, tuple[Any, ...]] = {}  # to whom an action is told
+        self._now = dispatcher.now
+        self._leave: dict[type, tuple[Callable[[object], bool], ...]] = {}  # where an action goes
         self._armed_for = float("inf")
         self._states: dict[Owner, StateChanged] = {}  # told last
         self._held: deque[object] | None = None  # while dead
@@ -126,7 +127,7 @@ class Shell(DispatchedActor):
             if kind in _FOR_THE_SHELL or self._held is not None:
                 self._receive_own(message)
                 return
-            now = self.dispatcher.now()
+            now = self._now()
             if kind is DeadlineReached:
                 if now >= self._armed_for:
                     self._armed_for = float("inf")
@@ -160,21 +161,21 @@ class Shell(DispatchedActor):
 
     def _meet(self, peers: Peers) -> None:
         self.peers = peers
-        self._inboxes = {
-            kind: tuple(getattr(peers, name).actor_inbox for name in names)
+        self._leave = {
+            kind: tuple(getattr(peers, name).actor_inbox.leave for name in names)
             for kind, names in self.ROUTES.items()
         }
 
     def _act(self, actions: Iterable[object]) -> None:
         for action in actions:
-            inboxes = self._inboxes.get(type(action))
-            if inboxes is None:
+            kind = type(action)
+            if kind not in self._leave:
                 self.perform(action)
                 continue
             if isinstance(action, StateChanged):
                 self._states[action.owner] = action
-            for inbox in inboxes:
-                inbox.leave(action)
+            for leave in self._leave[kind]:
+                leave(action)
 
     def tell(self, peer: str, message: object) -> None:
         """Tell one of the call's other actors."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pykka._envelope import Envelope
 
-from callengine.actors.dispatch import Mailbox, Reply, refuse, tell
+from callengine.actors.dispatch import QueueMailbox, Reply, refuse, tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +38,7 @@ class Stepper:
         self.watch = watch
         self._now = 0.0
         self._frozen_until = 0.0
-        self._ready: list[Mailbox | _Untold] = []
+        self._ready: list[QueueMailbox | _Untold] = []
         self._due: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
         self._turn: _Untold | None = None
@@ -60,7 +60,7 @@ class Stepper:
         """Do something when the time has come."""
         heapq.heappush(self._due, (when, next(self._order), do))
 
-    def mailbox(self) -> Mailbox:
+    def mailbox(self) -> QueueMailbox:
         """See `Dispatcher.mailbox`."""
         return _SteppedMailbox(self)
 
@@ -71,7 +71,7 @@ class Stepper:
         """Give no actor a turn for so long; the clock and the network go on."""
         self._frozen_until = max(self._frozen_until, self._now + for_s)
 
-    def wake(self, waiting: Mailbox | _Untold) -> None:
+    def wake(self, waiting: QueueMailbox | _Untold) -> None:
         """Give this a turn some time."""
         self._ready.append(waiting)
 
@@ -100,7 +100,7 @@ class Stepper:
             waiting.tell_next(self)
             return True
         turn = self._turn = _Untold(waiting)
-        goes_on = waiting.run_turn(1)
+        goes_on = waiting.run_turn()
         self._turn = None
         if turn.messages:
             turn.goes_on = goes_on
@@ -145,7 +145,7 @@ class _Untold:
 
     __slots__ = ("goes_on", "mailbox", "messages", "told")
 
-    def __init__(self, mailbox: Mailbox) -> None:
+    def __init__(self, mailbox: QueueMailbox) -> None:
         self.mailbox = mailbox
         self.told = 0
         self.goes_on = False
@@ -161,7 +161,7 @@ class _Untold:
             stepper.wake(self.mailbox)
 
 
-class _SteppedMailbox(Mailbox):
+class _SteppedMailbox(QueueMailbox):
     """A mailbox whose senders may wait for an answer by stepping."""
 
     def __init__(self, stepper: Stepper) -> None:
@@ -179,10 +179,10 @@ class _SteppedMailbox(Mailbox):
         if not super().leave(message) and type(message) is Envelope:
             refuse(message)
 
-    def run_turn(self, batch: int) -> bool:
-        """See `Mailbox.run_turn`; a batch has one message here."""
+    def run_turn(self) -> bool:
+        """See `QueueMailbox.run_turn`."""
         if self._stepper.watch is not None and self._waiting:
             message = self._waiting[0]
             message = message.message if type(message) is Envelope else message
             self._stepper.watch(self._stepper.now(), type(self.actor).__name__, message)
-        return super().run_turn(batch)
+        return super().run_turn()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import pykka
 
-    from callengine.actors.dispatch import DispatchedActor, Mailbox
+    from callengine.actors.dispatch import DispatchedActor, QueueMailbox
 
 IDLE_S: Final = 5.0
 """A thread that was not needed for so long ends."""
@@ -117,9 +117,9 @@ class BlockingActors:
     def start(self, actor: DispatchedActor) -> None:
         """Such an actor runs when it has a message."""
 
-    def _wake(self, mailbox: Mailbox) -> None:
+    def _wake(self, mailbox: QueueMailbox) -> None:
         self._threads.run(lambda: self._take_turn(mailbox))
 
-    def _take_turn(self, mailbox: Mailbox) -> None:
-        if mailbox.run_turn(1):
+    def _take_turn(self, mailbox: QueueMailbox) -> None:
+        if mailbox.run_turn():
             self._wake(mailbox)

@@ -26,6 +26,7 @@ from loguru import logger
 
 from callengine.actors.dispatch import Line, LineMailbox, tell
 from callengine.logs import QuietLog, trace_of
+from callengine.machines.pacing import RASTER_S, raster_point
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,11 +37,6 @@ if TYPE_CHECKING:
 
 BATCH_MESSAGES: Final = 16
 """Messages that are handled between two looks at the clock."""
-
-REST_S: Final = 0.004
-"""From one look at the sockets and the clock to the next, at least. What comes meanwhile is done in
-one go: to fall asleep and be woken for each frame costs as much as handling it. It makes frames up
-to so much late, with a lead of 100 ms, and a barge-in too."""
 
 READ: Final = selectors.EVENT_READ
 WRITE: Final = selectors.EVENT_WRITE
@@ -143,7 +139,7 @@ class Loop:
     def _run(self) -> None:
         while not self._is_over():
             ready = self._look()
-            rests_until = time.monotonic() + REST_S
+            rests_until = raster_point(time.monotonic()) + RASTER_S
             self._settle()
             for key, events in ready:
                 try:

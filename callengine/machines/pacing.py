@@ -2,7 +2,8 @@
 
 The grid is a plan of when each frame is played: `FRAME_S` after the one before it. A frame may
 leave `lead` earlier, so that the carrier always holds that much and a hiccup of ours is not heard.
-Its times are an anchor plus a count of frames: nothing drifts.
+Its times are an anchor plus a count of frames: nothing drifts. The grids of all calls share one
+raster, so that one wake-up serves them all: a grid begins up to `RASTER_S` before its first frame.
 
 A frame that leaves late keeps the grid, and the frames after it may follow at once until the lead
 is restored: that is never more than the lead. If it was so late that the ear already had a gap
@@ -19,6 +20,11 @@ from typing import Final
 
 from callengine.audio.g711 import FRAME_S
 
+RASTER_S: Final = FRAME_S / 2
+"""The distance of the points in time at which frames leave, and at which the engine has a look at
+everything else, if it has nothing to do. It makes whatever comes up to so much late: a barge-in of
+100 ms as well. To be woken for each frame would cost as much as handling it."""
+
 LATE_S: Final = FRAME_S
 """A frame is late when it leaves a whole slot after its time."""
 
@@ -33,6 +39,11 @@ bucket."""
 def lateness_bucket_ms(lateness_ms: float) -> float:
     """The bound of the bucket that a frame falls into."""
     return LATENESS_BUCKETS_MS[bisect_left(LATENESS_BUCKETS_MS, lateness_ms)]
+
+
+def raster_point(at: float) -> float:
+    """The last point of the raster by then."""
+    return math.floor(at / RASTER_S) * RASTER_S
 
 
 class Punctuality(Enum):
@@ -69,7 +80,8 @@ class Grid:
 
     def restart(self, now: float) -> None:
         """The carrier holds nothing: the next frame is played as it arrives."""
-        self._opened_at = self._anchor = now
+        self._opened_at = now
+        self._anchor = raster_point(now - self._lead_s) + self._lead_s
         self._frames = 0
         self._plan()
 

@@ -196,7 +196,7 @@ def test_no_tell_of_another_thread_leaves_the_loop_asleep(
     loop: Loop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A bell that is rung while it is being answered must not be missed: each ask is a chance."""
-    monkeypatch.setattr(loop_module, "REST_S", 0.0)  # it never rests
+    monkeypatch.setattr(loop_module, "RASTER_S", 0.0)  # it never rests
     refs = [Recorder.start(loop) for _ in range(2)]
 
     def ask_often(ref: pykka.ActorRef[Recorder]) -> None:

@@ -13,6 +13,7 @@ from callengine.audio.g711 import FRAME_S
 from callengine.machines.pacing import (
     LATE_S,
     LATENESS_BUCKETS_MS,
+    RASTER_S,
     RESET_S,
     Grid,
     Punctuality,
@@ -79,6 +80,21 @@ def test_at_first_the_lead_leaves_at_once_and_then_a_frame_every_20_ms(lead_s: f
     assert sender.bursts == [at_once] + [1] * 49
     assert sender.left_at[at_once:] == pytest.approx([START + n * FRAME_S for n in range(1, 50)])
     assert counted(sender) == (0, 0)
+
+
+@pytest.mark.parametrize("lead_s", LEADS_S)
+@given(begins_s=st.floats(0, 1e6))
+def test_behind_the_lead_all_grids_share_one_raster(lead_s: float, begins_s: float) -> None:
+    sender = Sender(lead_s)
+    sender.grid.open(begins_s)
+    sender.run([0.0] * 50)
+    steady = sender.left_at[sender.bursts[0] :]
+    for left_at in steady:
+        assert left_at / RASTER_S == pytest.approx(round(left_at / RASTER_S), abs=1e-3)
+    first_gap_s = steady[0] - begins_s
+    assert FRAME_S - RASTER_S - TINY_S <= first_gap_s <= FRAME_S + TINY_S
+    held_s = sender.held_s[sender.bursts[0] :]
+    assert all(lead_s - TINY_S <= held <= lead_s + RASTER_S + TINY_S for held in held_s)
 
 
 @pytest.mark.parametrize("lead_s", LEADS_S)

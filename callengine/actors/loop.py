@@ -46,13 +46,17 @@ class Loop:
     """A dispatcher that owns sockets too. Nothing that runs here may wait for anything.
 
     `watch`, `rewatch` and `unwatch` are for its own thread; anything else is for any thread.
-    `on_alarm` is told of each alarm how late it rang, in seconds.
+    `on_alarm` is told of each alarm how late it rang, and `on_look` of each look at the sockets how
+    late it comes, in seconds.
     """
 
     def __init__(
-        self, on_alarm: Callable[[float, float], None] = lambda _now, _late_s: None
+        self,
+        on_alarm: Callable[[float, float], None] = lambda _now, _late_s: None,
+        on_look: Callable[[float, float], None] = lambda _now, _late_s: None,
     ) -> None:
         self._on_alarm = on_alarm
+        self._on_look = on_look
         self._log = QuietLog(logger.bind(call_sid="-"))
         self.now: Final = time.monotonic
         """Monotonic seconds."""
@@ -139,7 +143,7 @@ class Loop:
     def _run(self) -> None:
         while not self._is_over():
             ready = self._look()
-            rests_until = raster_point(time.monotonic()) + RASTER_S
+            looks_at = raster_point(time.monotonic()) + RASTER_S
             self._settle()
             for key, events in ready:
                 try:
@@ -147,9 +151,10 @@ class Loop:
                 except Exception as error:  # noqa: BLE001 - all calls run here
                     self._failed(error)
                 self._settle()
-            rest_s = rests_until - time.monotonic()
-            if rest_s > 0 and self._stops_at is None:
-                time.sleep(rest_s)
+            now = time.monotonic()
+            self._on_look(now, max(now - looks_at, 0.0))
+            if now < looks_at and self._stops_at is None:
+                time.sleep(looks_at - now)
         with self._lock:
             self._over = True
         self._settle()

@@ -1,10 +1,11 @@
 """Has the engine more to do than it has time? What is left out then, and in which order.
 
-Told is how late alarms ring, because an alarm is what a frame leaves by. Judged are those of the
-last `SPAN_S`. When every twentieth is a whole frame late the process is past its knee, though
-callers do not hear it yet: it takes no new calls and leaves out diagnostics. When every twentieth
-is so late that most of the lead is used up, recordings are left out too. Audio and interruptions
-never are.
+Told is how late alarms ring, because an alarm is what a frame leaves by, and how late the sockets
+are looked at: frames go first, so that it is the callers and the models that wait when there is too
+much to do. Judged are those of the last `SPAN_S`. When every twentieth of either is a whole frame
+late the process is past its knee, though callers do not hear it yet: it takes no new calls and
+leaves out diagnostics. When every twentieth is so late that most of the lead is used up, recordings
+are left out too. Audio and interruptions never are.
 
 It is as strained as it was within the last `CALM_S`: up at once, and down when it has been quiet.
 Time is monotonic seconds.
@@ -24,7 +25,7 @@ ALMOST_HEARD_S: Final = 0.060
 SHARE: Final = 0.05
 
 MIN_LATE: Final = 50
-"""Fewer say nothing: they are a second of one call."""
+"""Fewer say nothing: they are a second of one call's frames, or of looks that take a frame each."""
 
 SPAN_S: Final = 5.0
 """A stall of the whole process strains it by itself if it takes 270 ms: 5 % of that, and 20 ms."""
@@ -53,27 +54,54 @@ class Ballast(StrEnum):
 SHED_FROM: Final = {Ballast.DIAGNOSTICS: Level.STRAINED, Ballast.RECORDINGS: Level.OVERLOADED}
 
 
+class _Lateness:
+    """How late one thing came, over and over, in the last `SPAN_S`."""
+
+    def __init__(self) -> None:
+        self._times = self._late = self._almost_heard = 0  # in the span that is not over
+        self._spans: deque[tuple[float, int, int, int]] = deque()
+        """When each ended, and what it counted: times, late, almost heard."""
+
+    def note(self, late_s: float) -> None:
+        self._times += 1
+        if late_s >= LATE_S:
+            self._late += 1
+            if late_s >= ALMOST_HEARD_S:
+                self._almost_heard += 1
+
+    def end_span(self, ends_at: float, now: float) -> Level:
+        """Begin another span; returns what those behind it come to."""
+        self._spans.append((ends_at, self._times, self._late, self._almost_heard))
+        while self._spans and self._spans[0][0] <= now - SPAN_S:
+            self._spans.popleft()
+        self._times = self._late = self._almost_heard = 0
+        times, late, almost_heard = (sum(span[n] for span in self._spans) for n in (1, 2, 3))
+        if late < MIN_LATE or late <= times * SHARE:
+            return Level.CALM
+        return Level.OVERLOADED if almost_heard > times * SHARE else Level.STRAINED
+
+
 class Strain:
     """Belongs to one thread; any may read `level` and `shed`."""
 
     def __init__(self) -> None:
         self.shed: Counter[Ballast] = Counter()
         """What was left out so far."""
-        self._rung = self._late = self._almost_heard = 0  # in the span that is not over
-        self._spans: deque[tuple[float, int, int, int]] = deque()
-        """When each ended, and what it counted: rung, late, almost heard."""
+        self._alarms, self._looks = _Lateness(), _Lateness()
         self._ends_at = float("-inf")
         self._until = {Level.STRAINED: float("-inf"), Level.OVERLOADED: float("-inf")}
 
-    def observe(self, now: float, late_s: float) -> None:
+    def alarm_rang(self, now: float, late_s: float) -> None:
         """An alarm rang, so late."""
         if now >= self._ends_at:
             self._judge(now)
-        self._rung += 1
-        if late_s >= LATE_S:
-            self._late += 1
-            if late_s >= ALMOST_HEARD_S:
-                self._almost_heard += 1
+        self._alarms.note(late_s)
+
+    def looked(self, now: float, late_s: float) -> None:
+        """The sockets are looked at, so late."""
+        if now >= self._ends_at:
+            self._judge(now)
+        self._looks.note(late_s)
 
     def level(self, now: float) -> Level:
         """How strained the engine is."""
@@ -90,13 +118,8 @@ class Strain:
         return True
 
     def _judge(self, now: float) -> None:
-        self._spans.append((self._ends_at, self._rung, self._late, self._almost_heard))
-        while self._spans and self._spans[0][0] <= now - SPAN_S:
-            self._spans.popleft()
+        judged = max(each.end_span(self._ends_at, now) for each in (self._alarms, self._looks))
         self._ends_at = now + JUDGE_EVERY_S
-        self._rung = self._late = self._almost_heard = 0
-        rung, late, almost_heard = (sum(span[n] for span in self._spans) for n in (1, 2, 3))
-        if late >= MIN_LATE and late > rung * SHARE:
-            self._until[Level.STRAINED] = now + CALM_S
-            if almost_heard > rung * SHARE:
-                self._until[Level.OVERLOADED] = now + CALM_S
+        for level in self._until:
+            if level <= judged:
+                self._until[level] = now + CALM_S

@@ -105,6 +105,22 @@ def test_an_alarm_is_told_how_late_it_rang(clock: FrozenClock) -> None:
     loop.stop(PATIENCE_S)
 
 
+def test_a_look_at_the_sockets_is_told_how_late_it_comes(clock: FrozenClock) -> None:
+    told: list[tuple[float, float]] = []
+    loop = Loop(on_look=lambda now, late_s: told.append((now, late_s)))
+    on_loop(loop, lambda: None)
+
+    def take_long() -> None:
+        clock.at = 0.035
+
+    on_loop(loop, take_long)
+    on_loop(loop, lambda: None)
+    loop.stop(PATIENCE_S)
+    late = [each for each in told if each[1] > 0]
+    assert late == [(0.035, pytest.approx(0.025))], "10 ms after the one before was the time for it"
+    assert len(told) > len(late)
+
+
 def test_a_sleeping_loop_wakes_for_an_alarm_by_itself(loop: Loop) -> None:
     rung: queue.SimpleQueue[float] = queue.SimpleQueue()
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,15 +15,18 @@ from callengine.machines.strain import (
     Strain,
 )
 
+Told = Callable[[Strain, float, float], None]
+
 RATE = 2_500
 """Alarms a second of a hundred calls of which every second one is spoken to."""
 
 
 class Engine:
-    """Its alarms, on a clock of its own."""
+    """Its alarms, or its looks at the sockets, on a clock of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, told: Told = Strain.alarm_rang) -> None:
         self.strain = Strain()
+        self.told = told
         self.now = 100.0
 
     @property
@@ -36,19 +41,19 @@ class Engine:
             owed += share
             late = owed >= 1 - 1e-9
             owed -= late
-            self.strain.observe(self.now, late_s if late else 0.0)
+            self.told(self.strain, self.now, late_s if late else 0.0)
 
     def stall(self, seconds: float, *, rate: int = RATE) -> None:
         """Nothing rings, and then all that was due."""
         began, alarms = self.now, round(seconds * rate)
         self.now += seconds
         for n in range(alarms):
-            self.strain.observe(self.now, self.now - (began + n / rate))
+            self.told(self.strain, self.now, self.now - (began + n / rate))
 
 
-@pytest.fixture
-def engine() -> Engine:
-    return Engine()
+@pytest.fixture(params=[Strain.alarm_rang, Strain.looked])
+def engine(request: pytest.FixtureRequest) -> Engine:
+    return Engine(request.param)
 
 
 def test_an_engine_that_has_not_been_told_anything_is_calm(engine: Engine) -> None:
@@ -124,6 +129,16 @@ def test_hiccups_of_a_few_calls_say_nothing(engine: Engine) -> None:
     assert engine.level is Level.OVERLOADED, "this is more than hiccups"
 
 
+def test_frames_on_time_do_not_hide_callers_who_wait() -> None:
+    engine = Engine()
+    for _ in range(20):
+        engine.run(SPAN_S / 20, late_s=0.0)
+        engine.told = Strain.looked
+        engine.run(SPAN_S / 20, rate=30, share=1.0, late_s=0.025)
+        engine.told = Strain.alarm_rang
+    assert engine.level is Level.STRAINED
+
+
 def test_ballast_goes_in_order_and_is_counted(engine: Engine) -> None:
     def sheds() -> list[Ballast]:
         return [each for each in Ballast if engine.strain.sheds(each, engine.now)]
@@ -156,7 +171,7 @@ def test_the_level_is_that_of_the_last_seconds_whatever_rings(
                 judged.append((engine.now, judgement(spans, engine.now)))
                 spans.append((engine.now + JUDGE_EVERY_S, []))
             spans[-1][1].append(late_s)
-            engine.strain.observe(engine.now, late_s)
+            engine.told(engine.strain, engine.now, late_s)
         recent = [level for at, level in judged if engine.now < at + CALM_S]
         assert engine.level is max(recent, default=Level.CALM)
 

@@ -73,17 +73,16 @@ class Outbox:
             self._changed.notify()
             return self._queue.put_first(message)
 
-    def close(self, last: Callable[[], None], if_stuck: Callable[[], None] | None = None) -> None:
+    def close(self, last: Callable[[], None]) -> None:
         """Send what is waiting, then do `last` and end the thread; nothing more is taken.
 
-        While the writer is stuck in the socket's `send`, `last` may have to wait for it as well:
-        `if_stuck` is done in its place then, from another thread.
+        While the writer is stuck in the socket's `send`, `last` is done from another thread.
         """
         with self._changed:
             if self._last is not None:
                 return
             self._last = last
-            self._timer = threading.Timer(CLOSE_TIMEOUT_S, self._finish, (if_stuck or last,))
+            self._timer = threading.Timer(CLOSE_TIMEOUT_S, self._finish, (last,))
             self._timer.daemon = True
             self._timer.start()
             self._changed.notify()

@@ -257,30 +257,3 @@ def test_a_close_does_not_wait_for_ever_for_a_send_that_never_returns(
     wire.open.set()
     box.join(WAIT_S)
     assert wire.ends == ["last"]
-
-
-def test_what_would_have_to_wait_for_a_stuck_send_has_a_substitute(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("callengine.edges.outbox.CLOSE_TIMEOUT_S", 0.05)
-    wire = Wire()
-    box = outbox(wire)
-    block(box, wire)
-
-    def cut() -> None:
-        wire.ends.append("cut")
-        wire.open.set()
-
-    box.close(wire.last, if_stuck=cut)
-    box.join(WAIT_S)
-    assert wire.ends == ["cut"]
-    assert not threads()
-
-
-def test_a_writer_that_is_not_stuck_needs_no_substitute() -> None:
-    wire = Wire()
-    box = outbox(wire)
-    wire.open.set()
-    box.close(wire.last, if_stuck=lambda: wire.ends.append("cut"))
-    box.join(WAIT_S)
-    assert wire.ends == ["last"]

@@ -44,6 +44,8 @@ class Stream:
     def __init__(self, loop: Loop, plug: socket.socket, user: StreamUser) -> None:
         self._loop = loop
         self._plug = plug
+        # TLS may have decrypted more than was read: of that no selector tells.
+        self._tls = plug if isinstance(plug, ssl.SSLSocket) else None
         self._user = user
         self._rest = bytearray()
         self._open = True
@@ -56,7 +58,7 @@ class Stream:
         if self._open:
             self._watched = True
             self._loop.watch(self._plug, READ | WRITE if self._rest else READ, self._ready)
-            if self._holds_more():  # than was read while it was being connected
+            if self._tls is not None and self._tls.pending():  # since it was being connected
                 self._loop.call_soon(self._read)
 
     @property
@@ -133,8 +135,7 @@ class Stream:
                 socket.socket.shutdown(self._plug, socket.SHUT_WR)
 
     def _read(self) -> None:
-        more = True
-        while more and self._open:
+        while self._open:
             try:
                 data = self._plug.recv(READ_BYTES)
             except _NOT_NOW:
@@ -146,11 +147,8 @@ class Stream:
                 self._lose("the connection was closed")
                 return
             self._user.received(data)
-            more = self._open and self._holds_more()
-
-    def _holds_more(self) -> bool:
-        """TLS has decrypted more than was read: of that no selector tells."""
-        return isinstance(self._plug, ssl.SSLSocket) and self._plug.pending() > 0
+            if self._tls is None or not self._tls.pending():
+                return
 
     def _lose(self, why: str) -> None:
         self.close()

@@ -13,7 +13,7 @@ from websockets.protocol import State
 from callengine.edges.carrier import MAX_MEDIA
 from callengine.edges.outlet import Outlet
 from callengine.edges.stream import Stream
-from callengine.wire.text_frame import MASK_BYTES, find_frame, server_frame
+from callengine.wire.text_frame import FrameReader, server_frame
 from callengine.wire.twilio import MAX_MESSAGE_BYTES
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from callengine.actors.loop import Loop
     from callengine.edges.edge import Inbox
+    from callengine.wire.text_frame import Bytes
 
 CLOSE_TIMEOUT_S: Final = 2.0
 """A carrier that has not taken what is waiting and answered our close by then is cut off."""
@@ -50,10 +51,15 @@ class CarrierStream:
         self._loop = loop
         self._protocol = protocol
         self._inbox: Inbox | None = None
-        self._unread = unread
         self._pieces = bytearray()  # of a message that comes in several frames
-        self._in_pieces = False
         self._is_text = True
+        self.received = FrameReader(
+            self._take_text,
+            self._take_other,
+            masked=True,
+            max_bytes=MAX_MESSAGE_BYTES,
+            unread=unread,
+        ).feed
         self._stream = Stream(loop, plug, self)
         outlet = Outlet(self._stream, self._write, max_media=MAX_MEDIA, on_stall=on_stall)
         self.send_media = outlet.send_media
@@ -88,24 +94,6 @@ class CarrierStream:
 
     # ---- the stream
 
-    def received(self, data: bytes) -> None:
-        """See `StreamUser.received`."""
-        data = self._unread + data
-        at = 0
-        while (frame := find_frame(data, at)) is not None:
-            too_long = frame.end - frame.payload > MAX_MESSAGE_BYTES
-            if frame.end > len(data) and not too_long:
-                break
-            begins, at = at, frame.end
-            self._unread = data[at:]
-            if frame.is_plain_text and not (self._in_pieces or too_long or self._inbox is None):
-                mask = data[frame.payload - MASK_BYTES : frame.payload]
-                self._tell_text(apply_mask(data[frame.payload : frame.end], mask), self._inbox)
-            else:
-                self._protocol.receive_data(data[begins : frame.end])
-                self._handle_frames()
-        self._unread = data[at:]
-
     def lost(self, why: str) -> None:
         """See `StreamUser.lost`."""
         self._tell_closed(why)
@@ -124,7 +112,11 @@ class CarrierStream:
 
     # ---- frames
 
-    def _handle_frames(self) -> None:
+    def _take_text(self, payload: Bytes, mask: Bytes) -> None:
+        self._tell_text(apply_mask(payload, mask))
+
+    def _take_other(self, data: Bytes) -> None:
+        self._protocol.receive_data(data)
         if self._inbox is None:
             return
         for frame in self._protocol.events_received():
@@ -136,28 +128,22 @@ class CarrierStream:
             self._tell_closed("")
 
     def _take(self, frame: Frame, inbox: Inbox) -> None:
-        whole = frame.fin and not self._in_pieces
-        if frame.opcode is Opcode.TEXT and whole:
-            self._tell_text(frame.data, inbox)
-        elif frame.opcode is Opcode.BINARY and whole:
-            inbox.received(bytes(frame.data))
-        elif frame.opcode in {Opcode.TEXT, Opcode.BINARY, Opcode.CONT}:
-            self._take_piece(frame, inbox)
-
-    def _take_piece(self, frame: Frame, inbox: Inbox) -> None:
+        if frame.opcode not in {Opcode.TEXT, Opcode.BINARY, Opcode.CONT}:
+            return
         if frame.opcode is not Opcode.CONT:
             self._is_text = frame.opcode is Opcode.TEXT
         self._pieces += frame.data
-        self._in_pieces = not frame.fin
-        if self._in_pieces:
-            return
-        message, self._pieces = bytes(self._pieces), bytearray()
-        if self._is_text:
-            self._tell_text(message, inbox)
-        else:
-            inbox.received(message)
+        if frame.fin:
+            message, self._pieces = bytes(self._pieces), bytearray()
+            if self._is_text:
+                self._tell_text(message)
+            else:
+                inbox.received(message)
 
-    def _tell_text(self, data: bytes | bytearray | memoryview, inbox: Inbox) -> None:
+    def _tell_text(self, data: bytes) -> None:
+        inbox = self._inbox
+        if inbox is None:
+            return
         try:
             text = str(data, "utf-8")
         except UnicodeDecodeError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import socket
 import struct
@@ -15,7 +16,7 @@ from callengine.edges.outlet import Outlet
 from callengine.edges.stream import Stream
 from callengine.logs import QuietLog, trace_of
 from callengine.messages import EndCause, ModelAlive, ModelClosed, ModelConnected, ModelMessage
-from callengine.wire.text_frame import MASK_BYTES, client_frame
+from callengine.wire.text_frame import MASK_BYTES, FrameReader, client_frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from callengine.actors.loop import Loop
     from callengine.actors.threads import Threads
+    from callengine.wire.text_frame import Bytes
 
 FromModel: TypeAlias = ModelConnected | ModelMessage | ModelAlive | ModelClosed
 
@@ -105,6 +107,7 @@ class _Connection:
         )
         self._plug: _Plug | None = None
         self.outlet: Outlet | None = None
+        self._reader = FrameReader(self._take_text, self._take_other, masked=False)
         self._heard_at = 0.0
         self._closing = False
 
@@ -194,16 +197,24 @@ class _Connection:
 
     def received(self, data: bytes) -> None:
         """See `StreamUser.received`."""
-        assert self._plug is not None, "it is what has read"
         self._heard_at = self._loop.now()
+        self._reader.feed(data)
+
+    def _take_text(self, payload: Bytes, _: Bytes) -> None:
+        if not self._closing:
+            self._tell(ModelMessage(bytes(payload)))
+
+    def _take_other(self, data: Bytes) -> None:
+        assert self._plug is not None, "it is what has read"
         self._plug.feed(data)
         try:
-            while self._plug.stream.open:
-                self._take(*self._socket.recv_data_frame(control_frame=True))
+            opcode, frame = self._socket.recv_data_frame(control_frame=True)
         except BlockingIOError:
-            pass  # the rest is still to come
+            pass  # a piece of a message: the rest is still to come
         except (websocket.WebSocketException, OSError) as error:
             self.lost(type(error).__name__)
+        else:
+            self._take(opcode, frame)
 
     def _take(self, opcode: int, frame: websocket.ABNF) -> None:
         if opcode == websocket.ABNF.OPCODE_CLOSE:
@@ -252,27 +263,21 @@ class _Connection:
 
 
 class _Plug:
-    """What websocket-client takes for a socket: it gives what has come, and keeps what is to go.
-
-    To read from the socket itself costs three system calls for each frame.
-    """
+    """What websocket-client takes for a socket: it gives a frame that came, and takes any."""
 
     def __init__(self, loop: Loop, plug: socket.socket, user: _Connection) -> None:
         self.stream = Stream(loop, plug, user)
-        self._data = b""
-        self._read = 0
+        self._frame = io.BytesIO()
 
-    def feed(self, data: bytes) -> None:
-        """Bytes that came."""
-        self._data = self._data[self._read :] + data
-        self._read = 0
+    def feed(self, frame: Bytes) -> None:
+        """A whole frame that came."""
+        self._frame = io.BytesIO(frame)
 
     def recv(self, size_bytes: int) -> bytes:
-        """At most so many of the bytes that came. Raises BlockingIOError if there are none."""
-        data = self._data[self._read : self._read + size_bytes]
+        """At most so many of its bytes. Raises BlockingIOError if none is left."""
+        data = self._frame.read(size_bytes)
         if not data:
             raise BlockingIOError
-        self._read += len(data)
         return data
 
     def send(self, data: bytes) -> int:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from callengine import EndCause, Settings, SettingsError
-from callengine.edges import stream
-from callengine.edges.carrier_stream import CarrierStream
+from callengine.edges import carrier_stream, stream
 from callengine.testing import (
     BargeIn,
     Reply,
@@ -31,6 +30,7 @@ from callengine.testing.local_call import (
     script,
 )
 from callengine.testing.realtime.script import Behaviour
+from callengine.wire.text_frame import FrameReader
 
 if TYPE_CHECKING:
     from callengine.testing.caller.record import CallRecord
@@ -127,13 +127,13 @@ def test_a_long_call_is_not_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_call_is_counted_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """The caller is gone before the engine has read the last of what it sent."""
     steps = [WaitUntilHeard(5.0), Wait(0.3)]
-    received = CarrierStream.received
 
-    def slowly(carrier: CarrierStream, data: bytes) -> None:
-        time.sleep(0.01)  # frames come faster than that
-        received(carrier, data)
+    class Slow(FrameReader):
+        def feed(self, data: bytes | bytearray) -> None:
+            time.sleep(0.01)  # frames come faster than that
+            super().feed(data)
 
-    monkeypatch.setattr(CarrierStream, "received", slowly)
+    monkeypatch.setattr(carrier_stream, "FrameReader", Slow)
     monkeypatch.setattr(stream, "READ_BYTES", 100)  # a third of one of them
     monkeypatch.setattr(local_call, "script", lambda _: steps)
     for seed in range(2):

@@ -61,7 +61,8 @@ class CarrierStream:
             unread=unread,
         ).feed
         self._stream = Stream(loop, plug, self)
-        outlet = Outlet(self._stream, self._write, max_media=MAX_MEDIA, on_stall=on_stall)
+        # It shuts before our close, and the stream ends with theirs: nothing is written behind.
+        outlet = Outlet(self._stream, server_frame, max_media=MAX_MEDIA, on_stall=on_stall)
         self.send_media = outlet.send_media
         self.send = outlet.send
         self.send_first = outlet.send_first
@@ -97,10 +98,6 @@ class CarrierStream:
     def lost(self, why: str) -> None:
         """See `StreamUser.lost`."""
         self._tell_closed(why)
-
-    def _write(self, message: str) -> None:
-        if self._protocol.state is State.OPEN:
-            self._stream.write(server_frame(message))
 
     def _flush(self) -> None:
         for data in self._protocol.data_to_send():

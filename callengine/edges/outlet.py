@@ -13,19 +13,19 @@ if TYPE_CHECKING:
 
 
 class Outlet:
-    """`write` puts one message on `stream`. At the bound of the queue `on_stall` is told, once,
-    and nothing is taken any more."""
+    """`frame` makes of a message what is written on `stream`. At the bound of the queue `on_stall`
+    is told, once, and nothing is taken any more."""
 
     def __init__(
         self,
         stream: Stream,
-        write: Callable[[str], None],
+        frame: Callable[[str], bytes],
         *,
         max_media: int,
         on_stall: Callable[[], None],
     ) -> None:
         self._stream = stream
-        self._write = write
+        self._frame = frame
         self._on_stall = on_stall
         self._queue = SendQueue(max_media)
         self._last: Callable[[], None] | None = None
@@ -37,7 +37,7 @@ class Outlet:
         if self._shut:
             return
         if not self._stream.blocked:
-            self._write(message)
+            self._stream.write(self._frame(message))
         elif not self._queue.put_media(message):
             self._shut = True
             self._queue.clear()
@@ -50,7 +50,7 @@ class Outlet:
         if self._stream.blocked:
             self._queue.put(message)
         else:
-            self._write(message)
+            self._stream.write(self._frame(message))
 
     def send_ahead(self, message: str) -> None:
         """Send this before everything that waits, but behind what was sent ahead before."""
@@ -59,7 +59,7 @@ class Outlet:
         if self._stream.blocked:
             self._queue.put_ahead(message)
         else:
-            self._write(message)
+            self._stream.write(self._frame(message))
 
     def send_first(self, message: str) -> Dropped:
         """Drop all that is waiting and send this; returns how much was dropped."""
@@ -80,7 +80,7 @@ class Outlet:
     def writable(self) -> None:
         """The stream takes more."""
         while self._queue and not self._stream.blocked:
-            self._write(self._queue.take())
+            self._stream.write(self._frame(self._queue.take()))
         if not self._stream.blocked:
             self._finish()
 

@@ -71,8 +71,9 @@ class RealtimeSocket:
 
     def send_media(self, message: str) -> None:
         """See `ModelLink.send_media`."""
-        if self._connection is not None and self._connection.outlet is not None:
-            self._connection.outlet.send_media(message)
+        connection = self._connection
+        if connection is not None and connection.outlet is not None:
+            connection.outlet.send_media(message)
 
     def send(self, message: str) -> None:
         """See `ModelLink.send`."""
@@ -156,7 +157,7 @@ class _Connection:
         self._plug = _Plug(self._loop, plug, self)
         self._socket.sock = self._plug  # type: ignore[assignment]
         self.outlet = Outlet(
-            self._plug.stream, self._write, max_media=MAX_MEDIA, on_stall=self._stalled
+            self._plug.stream, self._mask, max_media=MAX_MEDIA, on_stall=self._stalled
         )
         self._tell(ModelConnected())
         self._heard_at = self._loop.now()
@@ -165,9 +166,8 @@ class _Connection:
 
     # ---- out
 
-    def _write(self, message: str) -> None:
-        assert self._plug is not None, "it is connected"
-        self._plug.stream.write(client_frame(message, os.urandom(MASK_BYTES)))
+    def _mask(self, message: str) -> bytes:
+        return client_frame(message, os.urandom(MASK_BYTES))
 
     def close(self) -> None:
         """Close behind what is queued; a second call does nothing. Any thread may."""

@@ -24,7 +24,7 @@ class Wire:
         self.written: list[str] = []
         self.stalls = 0
         self.outlet = Outlet(
-            cast("Stream", self), self._write, max_media=MAX_MEDIA, on_stall=self._stalled
+            cast("Stream", self), str.encode, max_media=MAX_MEDIA, on_stall=self._stalled
         )
 
     @property
@@ -39,10 +39,10 @@ class Wire:
     def last(self, name: str = "last") -> Any:  # noqa: ANN401 - what a close is given
         return lambda: self.written.append(name)
 
-    def _write(self, message: str) -> None:
+    def write(self, data: bytes) -> None:
         assert not self.blocked, "nothing is written on a stream that is blocked"
         self.room -= 1
-        self.written.append(message)
+        self.written.append(data.decode())
 
     def _stalled(self) -> None:
         self.stalls += 1

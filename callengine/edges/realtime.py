@@ -19,7 +19,7 @@ from callengine.messages import EndCause, ModelAlive, ModelClosed, ModelConnecte
 from callengine.wire.text_frame import MASK_BYTES, FrameReader, client_frame
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from loguru import Logger
 
@@ -38,6 +38,9 @@ PING_AFTER_S: Final = 15.0
 
 MAX_MEDIA: Final = 500
 """Ten seconds of caller audio that the model has not read: the session is lost."""
+
+MASKS: Final = 256
+"""Drawn at once, for five seconds of audio: a system call for each costs four times as much."""
 
 REFUSALS: Final = {3000, 4000}
 """Close codes of a bad key and of the beta API shape."""
@@ -109,6 +112,7 @@ class _Connection:
         self._plug: _Plug | None = None
         self.outlet: Outlet | None = None
         self._reader = FrameReader(self._take_text, self._take_other, masked=False)
+        self._masks = _masks()
         self._heard_at = 0.0
         self._closing = False
 
@@ -167,7 +171,7 @@ class _Connection:
     # ---- out
 
     def _mask(self, message: str) -> bytes:
-        return client_frame(message, os.urandom(MASK_BYTES))
+        return client_frame(message, next(self._masks))
 
     def close(self) -> None:
         """Close behind what is queued; a second call does nothing. Any thread may."""
@@ -260,6 +264,14 @@ class _Connection:
         if self._plug is not None:
             self._plug.stream.close()
         self.ended.set()
+
+
+def _masks() -> Iterator[bytes]:
+    """What to mask frames with: nobody can foretell it, and no byte is given twice."""
+    while True:
+        drawn = os.urandom(MASKS * MASK_BYTES)
+        for at in range(0, len(drawn), MASK_BYTES):
+            yield drawn[at : at + MASK_BYTES]
 
 
 class _Plug:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import itertools
+import os
 import queue
 import socket
 import threading
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -384,6 +386,26 @@ def test_what_is_sent_is_masked_text(model: Model) -> None:
     model.send("ähm")
     assert model.server.far.recv(2, socket.MSG_PEEK)[1] & MASK
     assert model.server.hears() == text("ähm".encode())
+
+
+def test_masks_are_drawn_many_at_a_time_and_none_is_used_twice(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[bytes] = []
+
+    def draw(size_bytes: int) -> bytes:
+        drawn.append(os.urandom(size_bytes))
+        return drawn[-1]
+
+    monkeypatch.setattr(realtime, "os", SimpleNamespace(urandom=draw))
+    count = realtime.MASKS + 2
+    model.send(*[""] * count)
+    frames = b""
+    while len(frames) < count * 6:
+        frames += model.server.far.recv(65_536)
+    masks = b"".join(frames[n + 2 : n + 6] for n in range(0, len(frames), 6))
+    assert len(drawn) == 2
+    assert masks == b"".join(drawn)[: count * 4]
 
 
 def make_small(model: Model) -> None:

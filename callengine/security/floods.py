@@ -25,20 +25,22 @@ _IPV6_SITE_BITS: Final = 64
 
 
 class MessageRate:
-    """A bucket of `MAX_BURST_MESSAGES` that fills at `MAX_MESSAGES_PER_S`; it begins full."""
+    """A queue of `MAX_BURST_MESSAGES` that is worked off at `MAX_MESSAGES_PER_S`; it begins empty.
+
+    Both its ends are counted in messages since the clock began.
+    """
 
     def __init__(self, now: float) -> None:
-        self._left = float(MAX_BURST_MESSAGES)
-        self._at = now
+        self._end = now * MAX_MESSAGES_PER_S
 
     def allows(self, now: float) -> bool:
         """Count one message; False if it is one too many."""
-        gained = (now - self._at) * MAX_MESSAGES_PER_S
-        self._left = min(self._left + gained, float(MAX_BURST_MESSAGES))
-        self._at = now
-        if self._left < 1:
+        end, begin = self._end, now * MAX_MESSAGES_PER_S
+        if end < begin:
+            end = begin
+        elif end - begin > MAX_BURST_MESSAGES - 1:
             return False
-        self._left -= 1
+        self._end = end + 1
         return True
 
 

@@ -144,7 +144,7 @@ class Inbound:
         self._began_at = self._frame_at = now
         self._deadline: float | None = now + START_DEADLINE_S
         self._version = 0
-        self._reported_at = float("-inf")
+        self._report_at = float("-inf")
         self._rate = MessageRate(now)
 
     def next_deadline(self) -> float | None:
@@ -249,9 +249,12 @@ class Inbound:
         if not is_ours or event.track == "outbound":
             self.counts.foreign_frames += 1
             return []
-        if self._is_repeated(event):
-            return []
-        actions = self._report(now)
+        sequence, recent = event.sequence_number, self._recent
+        if sequence is not None:
+            if recent and sequence <= recent[-1] and self._is_repeated(event, sequence):
+                return []
+            recent.append(sequence)
+        actions = [] if now < self._report_at else self._report(now)
         if not event.payload:
             self.counts.empty_frames += 1
             return actions
@@ -265,21 +268,12 @@ class Inbound:
         actions.append(CallerFrame(event.payload))
         return actions
 
-    def _is_repeated(self, event: wire.Media) -> bool:
+    def _is_repeated(self, event: wire.Media, sequence: int) -> bool:
         """A number seen before, or one whose place has been filled with silence already.
 
-        Unless its time is only now, by the media clock: then the counter has begun anew.
+        Unless its time is only now, by the media clock: then the counter has begun anew. Numbers
+        rise in `_recent`: one above the last need not be looked for.
         """
-        sequence = event.sequence_number
-        if sequence is None:
-            return False
-        if self._recent and sequence <= self._recent[-1]:
-            return self._is_out_of_order(event, sequence)
-        self._recent.append(sequence)
-        return False
-
-    def _is_out_of_order(self, event: wire.Media, sequence: int) -> bool:
-        """Numbers rise in `_recent`: only one that is not above the last can be in it already."""
         known = sequence in self._recent
         overtaken = self._recent[-1] - RECENT_FRAMES < sequence < self._recent[-1]
         due = self._is_due(event)
@@ -288,7 +282,6 @@ class Inbound:
             self.counts.reordered += not known
             return True
         self._recent.clear()
-        self._recent.append(sequence)
         self.counts.clock_restarts += 1
         if not due:
             self._next_ms = None
@@ -347,9 +340,7 @@ class Inbound:
     # ---- watchdog
 
     def _report(self, now: float) -> list[Action]:
-        if now < self._reported_at + ALIVE_REPORT_S:
-            return []
-        self._reported_at = now
+        self._report_at = now + ALIVE_REPORT_S
         self._version += 1
         return [StateChanged(Owner.CARRIER, "streaming", self._version)]
 

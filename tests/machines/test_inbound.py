@@ -874,23 +874,22 @@ def test_whatever_comes_nothing_is_raised_and_the_call_ends_at_most_once(
 class Looking(Inbound):
     """Looks for every number among the recent ones, whatever it is."""
 
-    def _is_repeated(self, event: wire.Media) -> bool:
+    def _media(self, event: wire.Media, now: float) -> list[Action]:
         sequence = event.sequence_number
-        if sequence is None:
-            return False
-        newest = self._recent[-1] if self._recent else sequence - 1
-        known, due = sequence in self._recent, self._is_due(event)
-        if (known or newest - RECENT_FRAMES < sequence < newest) and not due:
-            self.counts.duplicates += known
-            self.counts.reordered += not known
-            return True
-        if sequence <= newest:
-            self._recent.clear()
-            self.counts.clock_restarts += 1
-            if not due:
-                self._next_ms = None
-        self._recent.append(sequence)
-        return False
+        if sequence is not None:
+            newest = self._recent[-1] if self._recent else sequence - 1
+            known, due = sequence in self._recent, self._is_due(event)
+            if (known or newest - RECENT_FRAMES < sequence < newest) and not due:
+                self.counts.duplicates += known
+                self.counts.reordered += not known
+                return []
+            if sequence <= newest:
+                self._recent.clear()
+                self.counts.clock_restarts += 1
+                if not due:
+                    self._next_ms = None
+            self._recent.append(sequence)
+        return super()._media(replace(event, sequence_number=None), now)
 
 
 @given(

@@ -6,22 +6,16 @@ from collections import deque
 from typing import Final, Protocol
 
 from callengine.audio import g711
-from callengine.values import dataclass
-
-
-@dataclass(frozen=True, slots=True)
-class Loudness:
-    """A detector's verdict on one frame."""
-
-    level_rms: int
-    loud: bool
 
 
 class Detector(Protocol):
     """Anything that can judge one 20 ms frame at a time. One instance serves one call."""
 
-    def judge(self, caller_frame: bytes, sent_frame: bytes) -> Loudness:
-        """Judge 160 bytes of the caller, given the 160 bytes that were sent at that moment."""
+    def judge(self, caller_frame: bytes, sent_frame: bytes) -> int:
+        """Judge 160 bytes of the caller, given the 160 bytes that were sent at that moment.
+
+        The level of the caller's (see `g711.rms`) if that is loud enough to be speech; 0 if not.
+        """
 
 
 class LevelDetector:
@@ -40,28 +34,41 @@ class LevelDetector:
     def __init__(self, threshold_rms: int) -> None:
         self._threshold_rms = threshold_rms
         self._least_floor = self._floor = threshold_rms / self.ABOVE_NOISE
+        self._sent: deque[bytes] = deque(maxlen=self.ECHO_FRAMES)  # of which nobody asked yet
         self._sent_levels = deque([0] * self.ECHO_FRAMES)
-        self._loudest_sent = 0
+        self._loudest = 0
 
-    def judge(self, caller_frame: bytes, sent_frame: bytes) -> Loudness:
+    def judge(self, caller_frame: bytes, sent_frame: bytes) -> int:
         """Judge one frame; see `Detector`."""
         level = g711.rms(caller_frame)
-        self._note_sent(0 if sent_frame == g711.SILENCE_FRAME else g711.rms(sent_frame))
-        loud = (
+        self._sent.append(sent_frame)
+        is_loud = (
             level > self._threshold_rms
             and level > self.ABOVE_NOISE * self._floor
-            and level > self.ECHO_GAIN * self._loudest_sent
+            and level > self.ECHO_GAIN * self._loudest_sent()
         )
         if level > 0:
-            self._floor = max(min(level, self._floor * self.FLOOR_RISE), self._least_floor)
-        return Loudness(level, loud)
+            floor = self._floor * self.FLOOR_RISE
+            if level < floor:
+                floor = level
+            if floor < self._least_floor:
+                floor = self._least_floor
+            self._floor = floor
+        return level if is_loud else 0
 
-    def _note_sent(self, level: int) -> None:
-        """Keep the loudest of the last frames: to look for it in every frame would take longer."""
+    def _loudest_sent(self) -> int:
+        """The highest level that was sent lately; nobody asks while the caller is quiet.
+
+        It is kept: to look for it anew for each frame would take longer.
+        """
         levels = self._sent_levels
-        gone = levels.popleft()
-        levels.append(level)
-        if level >= self._loudest_sent:
-            self._loudest_sent = level
-        elif gone == self._loudest_sent:
-            self._loudest_sent = max(levels)
+        while self._sent:
+            frame = self._sent.popleft()
+            level = 0 if frame == g711.SILENCE_FRAME else g711.rms(frame)
+            gone = levels.popleft()
+            levels.append(level)
+            if level >= self._loudest:
+                self._loudest = level
+            elif gone == self._loudest:
+                self._loudest = max(levels)
+        return self._loudest

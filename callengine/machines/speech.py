@@ -6,13 +6,10 @@ It knows nothing of playout: whether speech interrupts anything is decided where
 from __future__ import annotations
 
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import Final, TypeAlias
 
 from callengine.audio.g711 import FRAME_S
 from callengine.messages import OnsetDebounced, SpeechConfirmed, SpeechEnded, SpeechOnset
-
-if TYPE_CHECKING:
-    from callengine.audio.level import Loudness
 
 SpeechEvent: TypeAlias = SpeechOnset | SpeechConfirmed | SpeechEnded | OnsetDebounced
 
@@ -46,17 +43,19 @@ class Speech:
         self._onset_at = 0.0
         self._peak_rms = 0
 
-    def frame(self, loudness: Loudness, now: float) -> list[SpeechEvent]:
-        """Take the verdict on the 20 ms frame that ended at `now`."""
-        return self._loud(loudness.level_rms, now) if loudness.loud else self._quiet()
+    def frame(self, level_rms: int, now: float) -> list[SpeechEvent]:
+        """Take the level of the 20 ms frame that ended at `now`; 0 if it was not loud."""
+        return self._loud(level_rms, now) if level_rms else self._quiet()
 
     def _loud(self, level_rms: int, now: float) -> list[SpeechEvent]:
+        self._quiet_frames = 0
+        if self.state is State.CONFIRMED:
+            return []
         if self.state is State.QUIET:
             self.state = State.RISING
             self._onset_at = now - FRAME_S
             self._loud_frames = self._peak_rms = 0
         self._loud_frames += 1
-        self._quiet_frames = 0
         self._peak_rms = max(self._peak_rms, level_rms)
         events: list[SpeechEvent] = []
         if self.state is State.RISING and self._loud_frames >= self._onset_frames:

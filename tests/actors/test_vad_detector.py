@@ -8,7 +8,6 @@ import pytest
 
 from callengine.actors.vad_detector import MAX_SENT_FRAMES, VADDetector
 from callengine.audio.g711 import FRAME_BYTES, FRAME_S, SILENCE_FRAME
-from callengine.audio.level import Loudness
 from callengine.messages import (
     BeginAnew,
     CallerFrame,
@@ -32,9 +31,9 @@ class Listening:
     def __init__(self) -> None:
         self.judged: list[tuple[bytes, bytes]] = []
 
-    def judge(self, caller_frame: bytes, sent_frame: bytes) -> Loudness:
+    def judge(self, caller_frame: bytes, sent_frame: bytes) -> int:
         self.judged.append((caller_frame, sent_frame))
-        return Loudness(LEVEL, caller_frame == LOUD)
+        return LEVEL if caller_frame == LOUD else 0
 
 
 @pytest.fixture

@@ -58,7 +58,7 @@ def loud(
     detector: LevelDetector, caller: list[bytes], sent: list[bytes] | None = None
 ) -> list[bool]:
     sent = sent or [SILENT] * len(caller)
-    return [detector.judge(c, s).loud for c, s in zip(caller, sent, strict=True)]
+    return [detector.judge(c, s) > 0 for c, s in zip(caller, sent, strict=True)]
 
 
 def longest_row(verdicts: list[bool]) -> int:
@@ -72,10 +72,8 @@ def longest_row(verdicts: list[bool]) -> int:
 def test_loud_is_what_exceeds_the_threshold_on_a_quiet_line() -> None:
     detector = LevelDetector(THRESHOLD_RMS)
     below, above = tone(450), tone(550)
-    assert not detector.judge(below, SILENT).loud
-    verdict = detector.judge(above, SILENT)
-    assert verdict.loud
-    assert verdict.level_rms == g711.rms(above) == pytest.approx(550, rel=0.05)
+    assert not detector.judge(below, SILENT)
+    assert detector.judge(above, SILENT) == g711.rms(above) == pytest.approx(550, rel=0.05)
 
 
 def test_silence_is_never_loud() -> None:
@@ -107,8 +105,8 @@ def test_steady_noise_does_not_stay_loud() -> None:
 def test_speech_well_above_steady_noise_is_still_loud() -> None:
     detector = LevelDetector(threshold_rms=200)
     loud(detector, noise(400, 1500))
-    assert not detector.judge(tone(1000), SILENT).loud
-    assert detector.judge(tone(1400), SILENT).loud
+    assert not detector.judge(tone(1000), SILENT)
+    assert detector.judge(tone(1400), SILENT)
 
 
 def test_noise_below_the_threshold_is_not_loud_from_the_first_frame() -> None:
@@ -125,9 +123,16 @@ def test_made_up_silence_says_nothing_about_the_noise() -> None:
 def test_the_floor_falls_at_once() -> None:
     detector = LevelDetector(threshold_rms=200)
     loud(detector, noise(400, 1500))
-    assert not detector.judge(tone(600), SILENT).loud
+    assert not detector.judge(tone(600), SILENT)
     detector.judge(tone(50), SILENT)
-    assert detector.judge(tone(600), SILENT).loud
+    assert detector.judge(tone(600), SILENT)
+
+
+def test_the_floor_does_not_fall_to_where_it_would_take_long_to_matter_again() -> None:
+    fresh, quiet = LevelDetector(threshold_rms=200), LevelDetector(threshold_rms=200)
+    loud(quiet, [tone(10)] * 10)
+    steady = noise(400, 500)
+    assert loud(quiet, steady) == loud(fresh, steady)
 
 
 @pytest.mark.parametrize("delay_frames", [0, 5, 24])
@@ -149,10 +154,19 @@ def test_echo_is_expected_for_half_a_second_and_not_longer() -> None:
     assert loud(detector, [tone(500)] * 25) == [False] * 24 + [True]
 
 
+@pytest.mark.parametrize("quiet_frames", [0, 1, 23, 24, 60])
+def test_echo_is_expected_as_long_if_the_caller_was_quiet_meanwhile(quiet_frames: int) -> None:
+    detector = LevelDetector(ECHO_THRESHOLD_RMS)
+    detector.judge(SILENT, tone(8000))
+    assert not any(loud(detector, [SILENT] * quiet_frames))
+    assert len(detector._sent) <= LevelDetector.ECHO_FRAMES
+    assert (detector.judge(tone(500), SILENT) > 0) == (quiet_frames >= 24)
+
+
 def test_what_is_louder_than_the_echo_can_be_is_heard_over_it() -> None:
     detector = LevelDetector(ECHO_THRESHOLD_RMS)
-    assert not detector.judge(tone(500), tone(8000)).loud
-    assert detector.judge(tone(800), tone(8000)).loud
+    assert not detector.judge(tone(500), tone(8000))
+    assert detector.judge(tone(800), tone(8000))
 
 
 def test_without_the_sent_audio_its_echo_would_be_loud() -> None:
@@ -175,6 +189,6 @@ def test_loud_is_what_the_three_levels_of_the_rule_say(frames: list[tuple[bytes,
             LevelDetector.ABOVE_NOISE * floor,
             LevelDetector.ECHO_GAIN * max(sent),
         )
-        assert detector.judge(caller, ours).loud == (level > max(above))
+        assert detector.judge(caller, ours) == (level if level > max(above) else 0)
         if level:
             floor = max(min(level, floor * LevelDetector.FLOOR_RISE), least)

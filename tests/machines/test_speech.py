@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callengine.audio.level import Loudness
 from callengine.machines.speech import CONFIRM_FRAMES, HANGOVER_FRAMES, Speech, SpeechEvent, State
 from callengine.messages import OnsetDebounced, SpeechConfirmed, SpeechEnded, SpeechOnset
 
@@ -24,7 +23,7 @@ class Talk:
 
     def frame(self, loud: bool, level_rms: int = 1000) -> list[SpeechEvent]:
         self.frames += 1
-        return self.speech.frame(Loudness(level_rms, loud), 10 + 0.02 * self.frames)
+        return self.speech.frame(level_rms if loud else 0, 10 + 0.02 * self.frames)
 
     def loud(self, frames: int) -> list[SpeechEvent]:
         return [event for _ in range(frames) for event in self.frame(loud=True)]

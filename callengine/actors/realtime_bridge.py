@@ -184,8 +184,8 @@ class RealtimeBridge(Shell):
         """See `Shell.perform`."""
         encode = realtime_client
         match action:
-            case SendAppend(payload):
-                self._link.send_media(encode.encode_append(payload))
+            case SendAppend():  # not taken apart by its pattern, which would cost 0.1 us
+                self._link.send_media(encode.encode_append(action.payload))
             case OpenModel():
                 self._connect()
             case ForgetModel():

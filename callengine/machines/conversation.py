@@ -150,10 +150,6 @@ class Conversation:
         """The model hears the caller."""
         return self.session.state is State.LIVE
 
-    def is_answer_due(self, now: float) -> bool:
-        """The next event, whatever it is, finds that the caller has waited too long."""
-        return self._answer_due_at is not None and now >= self._answer_due_at
-
     @property
     def owes(self) -> bool:
         """The caller waits for something to be said, or for the rest of it, or is speaking."""
@@ -188,7 +184,7 @@ class Conversation:
         return actions
 
     def caller_audio(self, payload: bytes) -> list[SendAppend]:
-        """Take a frame of the caller at a time when no answer is due: nothing else comes of it."""
+        """Take a frame of the caller at a time when nothing is due: nothing else comes of it."""
         return self.session.caller_audio(payload)
 
     def next_deadline(self) -> float | None:
@@ -450,7 +446,8 @@ class Conversation:
         return [] if is_open else self._truncates(())
 
     def _ask_for_owed_answer(self, now: float) -> list[Action]:
-        if not self.is_answer_due(now) or self.slot.busy:
+        due_at = self._answer_due_at
+        if due_at is None or now < due_at or self.slot.busy:
             return []
         self._answer_due_at = None
         self._owe()

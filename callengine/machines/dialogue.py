@@ -42,6 +42,8 @@ from callengine.values import dataclass
 from callengine.wire.realtime_events import ResponseDone, SessionUpdated
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from callengine.wire.realtime_client import SessionConfig
 
 AGENT_DEADLINE_S: Final = 1.5
@@ -170,20 +172,15 @@ class Dialogue:
         """When something is due next."""
         return self._due_at
 
-    def handle(self, event: Event, now: float) -> list[Action]:
+    def handle(self, event: Event, now: float) -> Sequence[Action]:
         """Take one event; returns what is to be done, in this order."""
-        if isinstance(event, CallerFrame) and self._only_listens(now):
+        nothing_is_due = self._due_at is None or now < self._due_at
+        if isinstance(event, CallerFrame) and nothing_is_due and self.conversations:
             # 50 a second. Going on like any other event they would cost ten times as much.
-            return [*self.conversations[-1].caller_audio(event.payload)]
+            return self.conversations[-1].caller_audio(event.payload)
         actions = self._take(event, now)
         self._due_at = self._earliest()
         return actions
-
-    def _only_listens(self, now: float) -> bool:
-        """What the caller says goes to the model, and no time has come for anything else."""
-        if self.state is not State.TALKING and self.state is not State.PARTED:
-            return False
-        return self._live_by is None and not self.conversations[-1].is_answer_due(now)
 
     def _earliest(self) -> float | None:
         conversation = self.conversations[-1].next_deadline() if self.conversations else None

@@ -364,8 +364,10 @@ def test_a_new_session_that_does_not_open_is_given_up_though_the_caller_speaks()
 class Thorough(Dialogue):
     """Takes a frame of the caller like any other event."""
 
-    def _only_listens(self, now: float) -> bool:  # noqa: ARG002
-        return False
+    def handle(self, event: Event, now: float) -> list[Action]:
+        actions = self._take(event, now)
+        self._due_at = self._earliest()
+        return actions
 
 
 EVENTS: list[Event] = [

@@ -63,7 +63,6 @@ from callengine.messages import (
 from callengine.wire import realtime_events as wire
 
 if TYPE_CHECKING:
-    from callengine.machines.session import SendAppend
     from callengine.wire.realtime_client import SessionConfig
 
 ANSWER_GRACE_S: Final = 1.5
@@ -183,10 +182,6 @@ class Conversation:
             actions += self.session.let_server_interrupt()
         return actions
 
-    def caller_audio(self, payload: bytes) -> list[SendAppend]:
-        """Take a frame of the caller at a time when nothing is due: nothing else comes of it."""
-        return self.session.caller_audio(payload)
-
     def next_deadline(self) -> float | None:
         """When something is due next."""
         if self.session.state is State.CLOSED:
@@ -208,7 +203,7 @@ class Conversation:
             case wire.AudioDelta() | wire.TranscriptDelta():  # first, as most events are one
                 return [*self.presence.spoke(now), *self._server_event(event, now)]
             case CallerFrame(payload):
-                return [*self.caller_audio(payload)]
+                return [*self.session.caller_audio(payload)]
             case ModelAlive():
                 return [*self.presence.pong(now)]
             case ModelConnected() | ModelClosed() | wire.SessionUpdated():

@@ -176,8 +176,9 @@ class Dialogue:
         """Take one event; returns what is to be done, in this order."""
         nothing_is_due = self._due_at is None or now < self._due_at
         if isinstance(event, CallerFrame) and nothing_is_due and self.conversations:
-            # 50 a second. Going on like any other event they would cost ten times as much.
-            return self.conversations[-1].caller_audio(event.payload)
+            # 50 a second. Going on like any other event they would cost ten times as much, and
+            # nothing else comes of them.
+            return self.conversations[-1].session.caller_audio(event.payload)
         actions = self._take(event, now)
         self._due_at = self._earliest()
         return actions

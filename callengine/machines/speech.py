@@ -45,7 +45,9 @@ class Speech:
 
     def frame(self, level_rms: int, now: float) -> list[SpeechEvent]:
         """Take the level of the 20 ms frame that ended at `now`; 0 if it was not loud."""
-        return self._loud(level_rms, now) if level_rms else self._quiet()
+        if level_rms:
+            return self._loud(level_rms, now)
+        return [] if self.state is State.QUIET else self._quiet()
 
     def _loud(self, level_rms: int, now: float) -> list[SpeechEvent]:
         self._quiet_frames = 0
@@ -67,8 +69,6 @@ class Speech:
         return events
 
     def _quiet(self) -> list[SpeechEvent]:
-        if self.state is State.QUIET:
-            return []
         if self.state is State.RISING:
             self.state = State.QUIET
             return [OnsetDebounced(self._onset_at, self._peak_rms)]

@@ -86,8 +86,8 @@ MUTANTS = [
         "frames do not wait for their time",
         "pace",
         MACHINES + "transmission",
-        "            self._grid.due_at <= now\n            and self._ready",
-        "            self._ready",
+        "while self._grid.due_at <= now and (",
+        "while (",
     ),
     Mutant(
         "a tail is padded in the middle of a response",
@@ -128,7 +128,7 @@ MUTANTS = [
         "a false alarm resumes without what was at the carrier",
         "L11",
         MACHINES + "playout",
-        "            frame.track.queued[:0] = frame.audio\n",
+        "            track.queued[:0] = audio\n",
         "            pass\n",
     ),
     Mutant(

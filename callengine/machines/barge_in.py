@@ -33,6 +33,10 @@ class State(Enum):
     FADING = auto()  # interrupted; the caller is quiet again
 
 
+LISTENING: Final = State.LISTENING
+"""For what looks with every frame: a member of an enum costs 3.11 ten times an attribute."""
+
+
 class Floor(Enum):
     """What the caller's voice meets."""
 

@@ -54,6 +54,10 @@ class Punctuality(Enum):
     RESET = auto()
 
 
+ON_TIME: Final = Punctuality.ON_TIME
+"""For what looks with every frame: a member of an enum costs 3.11 ten times an attribute."""
+
+
 class Grid:
     """The schedule of one call's outbound frames; times are monotonic seconds."""
 
@@ -67,9 +71,11 @@ class Grid:
         self._plan()
 
     def _plan(self) -> None:
-        """Kept, not worked out whenever it is asked for: that is five times for each frame."""
+        """Kept, not worked out whenever it is asked for: that is four times for each frame."""
         self._next_play_at = self._anchor + self._frames * FRAME_S
-        self.due_at = max(self._next_play_at - self._lead_s, self._opened_at)
+        due_at = self._next_play_at - self._lead_s
+        # `max` would cost as much as the rest.
+        self.due_at = due_at if due_at > self._opened_at else self._opened_at  # noqa: FURB136
 
     def open(self, now: float) -> None:
         """Audio is there again after a pause: nothing was due before `now`."""
@@ -88,12 +94,14 @@ class Grid:
     def sent(self, now: float) -> Punctuality:
         """Take note that the frame that was due has left at `now`."""
         lateness = now - self.due_at
+        punctuality = ON_TIME
         if lateness >= RESET_S:
+            punctuality = Punctuality.RESET
             self.open(now)  # a long lead may not be used up yet
-        elif now - self._next_play_at > LATE_S:
-            self.restart(now)
+        elif lateness >= LATE_S:
+            punctuality = Punctuality.LATE
+            if now - self._next_play_at > LATE_S:
+                self.restart(now)
         self._frames += 1
         self._plan()
-        if lateness >= RESET_S:
-            return Punctuality.RESET
-        return Punctuality.LATE if lateness >= LATE_S else Punctuality.ON_TIME
+        return punctuality

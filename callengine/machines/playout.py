@@ -9,8 +9,7 @@ the ear really is.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from callengine.audio.g711 import (
     BYTES_PER_MS,
@@ -42,21 +41,13 @@ _SAMPLE_SLACK: Final = 0.01
 """Of a sample: times are floats, and rounding must not cost the sample that ends exactly now."""
 
 
-@dataclass(slots=True)  # not frozen, nor is the next: that saves half a microsecond of each frame
-class Frame:
-    """160 bytes to send; a mark to send behind it, if one is due."""
+# Tuples, as there is one of each for every frame: they cost a fifth of an object.
 
-    payload: bytes
-    mark: str | None
+Frame: TypeAlias = tuple[bytes, str | None]
+"""160 bytes to send; a mark to send behind it, if one is due."""
 
-
-@dataclass(slots=True)
-class _Sent:
-    """A frame that the carrier holds or is playing: its audio without padding."""
-
-    track: Track
-    audio: bytes
-    plays_at: float
+_Sent: TypeAlias = tuple[Track, bytes, float]
+"""A frame that the carrier holds or is playing: its audio without padding, when it plays."""
 
 
 class Playout:
@@ -247,10 +238,10 @@ class Playout:
         del queued[:FRAME_BYTES]  # moves where it begins, not what is in it
         self.counts.sent_bytes += len(audio)
         self.counts.padding_bytes += FRAME_BYTES - len(audio)
-        plays_at = max(self._plays_until, now)
-        self._sent.append(_Sent(track, audio, plays_at))
+        plays_at = self._plays_until if self._plays_until > now else now  # noqa: FURB136 - half the time of `max`
+        self._sent.append((track, audio, plays_at))
         self._plays_until = plays_at + FRAME_S
-        return Frame(audio.ljust(FRAME_BYTES, SILENCE_BYTE), self._mark_behind(track))
+        return audio.ljust(FRAME_BYTES, SILENCE_BYTE), self._mark_behind(track)
 
     # ---- marks
 
@@ -284,12 +275,15 @@ class Playout:
         delay_s = self._marks.delay_s or 0.0
         stuck_at = self._marks.stuck_at(now)
         sent = self._sent
-        while sent and sent[0].plays_at + FRAME_S + delay_s <= now:
-            if sent[0].plays_at >= stuck_at:
+        while sent:
+            track, audio, plays_at = sent[0]
+            if plays_at + FRAME_S + delay_s > now:
+                break
+            if plays_at >= stuck_at:
                 self._look_again_at = now + LOOK_AGAIN_S
                 break
-            frame = sent.popleft()
-            frame.track.heard += len(frame.audio)
+            sent.popleft()
+            track.heard += len(audio)
         over: list[Track] = []
         while self._tracks and self._tracks[0].over:
             over.append(self._tracks.popleft())
@@ -326,10 +320,10 @@ class Playout:
         self._split_playing_frame(now)
         self.generation += 1
         self._marks.cleared()
-        for frame in reversed(self._sent):
-            frame.track.queued[:0] = frame.audio
-        self.counts.returned_bytes += sum(len(frame.audio) for frame in self._sent)
-        self._sent.clear()
+        while self._sent:
+            track, audio, _ = self._sent.pop()
+            track.queued[:0] = audio
+            self.counts.returned_bytes += len(audio)
         self._plays_until = now
         self._limbo = [track for track in self._tracks if not track.protected]
         self._tracks = deque(track for track in self._tracks if track.protected)
@@ -340,14 +334,14 @@ class Playout:
         """Count the part of the frame now playing that was heard."""
         if not self._sent:
             return
-        if self._sent[0].plays_at >= self._marks.stuck_at(now):
+        track, audio, plays_at = self._sent[0]
+        if plays_at >= self._marks.stuck_at(now):
             return
-        frame = self._sent.popleft()
-        played_s = now - (self._marks.delay_s or 0.0) - frame.plays_at
+        played_s = now - (self._marks.delay_s or 0.0) - plays_at
         played = int(played_s * SAMPLE_RATE_HZ + _SAMPLE_SLACK)
-        heard = min(max(played, 0), len(frame.audio))
-        frame.track.heard += heard
-        self._sent.appendleft(_Sent(frame.track, frame.audio[heard:], frame.plays_at))
+        heard = min(max(played, 0), len(audio))
+        track.heard += heard
+        self._sent[0] = track, audio[heard:], plays_at
 
     def resume(self) -> None:
         """Play what was flushed after all, from where the caller stopped hearing it."""

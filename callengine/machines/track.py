@@ -46,7 +46,7 @@ class Track:
         if self.response_id != response_id or not self.items:
             return False
         last = self.items[-1]
-        return (last.item_id, last.content_index) == (item_id, content_index)
+        return last.item_id == item_id and last.content_index == content_index
 
     def append(self, item_id: str, content_index: int, audio: bytes) -> None:
         """Queue `audio` behind what is there."""

@@ -10,11 +10,11 @@ from collections import deque
 from typing import Final
 
 from callengine.audio.g711 import FRAME_BYTES
-from callengine.machines.barge_in import BargeIn, Evidence, Floor, State, Verdict
+from callengine.machines.barge_in import LISTENING, BargeIn, Evidence, Floor, Verdict
 from callengine.machines.dead_air import DeadAir
 from callengine.machines.deadlines import earliest
 from callengine.machines.onsets import Onsets, Outcome
-from callengine.machines.pacing import Grid, Punctuality, lateness_bucket_ms
+from callengine.machines.pacing import ON_TIME, Grid, Punctuality, lateness_bucket_ms
 from callengine.machines.playout import Playout
 from callengine.machines.transmission_terms import (
     Action,
@@ -107,16 +107,19 @@ class Transmission:
         actions: list[Action] = self._settle(now)
         actions += self._take(event, now)
         self._break_silence(now)
-        if not self._playing and self._ready:
-            self._grid.open(now)
-        actions += self._send_due(now)
-        actions += self._report(now)
+        playing = False
+        if self._may_send:
+            if not self._playing and self.playout.frame_ready:
+                self._grid.open(now)
+            actions += self._send_due(now)
+        actions += self._report(may_send and self.playout.frame_ready, now)
         return actions
 
     def next_deadline(self) -> float | None:
         """When something is due next."""
+        if self._playing and self._streaming:
+            return self._grid.due_at  # a frame leaves before the one in front of it was heard
         return earliest(
-            self._grid.due_at if self._playing and self._streaming else None,
             self.playout.heard_at,
             self._barge_in.next_deadline(),
             self._dead_air.next_deadline(),
@@ -129,21 +132,20 @@ class Transmission:
         self._streaming = False
 
     @property
-    def _ready(self) -> bool:
-        """There is a frame that may be sent. While nobody is sure about a barge-in none may: what
-        it cut comes first, if it is taken back."""
-        settled = self._barge_in.state is State.LISTENING
-        return self._streaming and settled and self.playout.frame_ready
+    def _may_send(self) -> bool:
+        """While nobody is sure about a barge-in no frame may be sent: what it cut comes first, if
+        it is taken back."""
+        return self._streaming and self._barge_in.state is LISTENING
 
     @property
     def _playing(self) -> bool:
-        """It was `_ready` when the last event had been taken, and the watchdog was told so. To
-        look at it again whenever it is asked for would take a tenth of a frame's time."""
+        """There was a frame that may be sent when the last event had been taken, and the watchdog
+        was told so. Then no barge-in is open, nobody waits for anything, and nothing is over."""
         return self._reported_frames is not None
 
     def _take(self, event: Event, now: float) -> list[Action]:
         match event:
-            case DeadlineReached() if self._barge_in.state is State.LISTENING:
+            case DeadlineReached() if self._barge_in.state is LISTENING:
                 pass  # the alarm of the next frame: for each of them, nothing is to be weighed
             case PlayAudio():
                 self._queue(event, now)
@@ -176,8 +178,6 @@ class Transmission:
             self.counts.clears += 1
             actions.append(SendClear())
         actions.append(SendMark(self.playout.probe(now)))
-        if self.playout.frame_ready:
-            self._grid.open(now)
         return actions
 
     # ---- audio
@@ -206,35 +206,32 @@ class Transmission:
 
     def _send_due(self, now: float) -> list[Action]:
         actions: list[Action] = []
-        while (
-            self._grid.due_at <= now
-            and self._ready
-            and (frame := self.playout.next_frame(now)) is not None
-        ):
-            self._count_frame(frame.payload, now)
-            actions += [SendMedia(frame.payload), FrameSent(frame.payload)]
-            if frame.mark is not None:
-                actions.append(SendMark(frame.mark))
+        while self._grid.due_at <= now and (frame := self.playout.next_frame(now)) is not None:
+            payload, mark = frame
+            self._count_frame(now)
+            actions += [SendMedia(payload), FrameSent(payload)]
+            if mark is not None:
+                actions.append(SendMark(mark))
         return actions
 
-    def _count_frame(self, payload: bytes, now: float) -> None:
+    def _count_frame(self, now: float) -> None:
         counts = self.counts
-        counts.first_chunk_bytes = counts.first_chunk_bytes or len(payload)
+        counts.first_chunk_bytes = FRAME_BYTES
         counts.frames += 1
         lateness_ms = (now - self._grid.due_at) * 1000
         if lateness_ms > counts.max_lateness_ms:
             counts.max_lateness_ms = lateness_ms
         counts.lateness[lateness_bucket_ms(lateness_ms)] += 1
         punctuality = self._grid.sent(now)
-        if punctuality is not Punctuality.ON_TIME:
+        if punctuality is not ON_TIME:
             counts.late_frames += punctuality is Punctuality.LATE
             counts.schedule_resets += punctuality is Punctuality.RESET
             self.late_at.append(now)
 
     def _settle(self, now: float) -> list[Action]:
-        actions: list[Action] = [
-            ResponseHeard(track.response_id) for track in self.playout.settle(now)
-        ]
+        actions: list[Action] = []
+        for track in self.playout.settle(now):
+            actions.append(ResponseHeard(track.response_id))  # noqa: PERF401 - nearly always none
         if self._overtaken_by is not None:
             actions += self._overtake(self._overtaken_by, now)
         if self._draining and self.playout.speaking is None:
@@ -276,7 +273,7 @@ class Transmission:
     def _break_silence(self, now: float) -> None:
         """Say something ourselves, if the model has been silent for too long."""
         dry = self.playout.dry
-        if self._dead_air.at_rest and not dry:
+        if not dry and self._dead_air.at_rest:
             return  # so it is with nearly every frame
         speaking = self.playout.speaking
         audible = speaking is not None and not dry
@@ -384,9 +381,9 @@ class Transmission:
 
     # ---- watchdog
 
-    def _report(self, now: float) -> list[Action]:
+    def _report(self, playing: bool, now: float) -> list[Action]:
         """Tell the watchdog when playout starts, moves (at most once a second) or stops."""
-        frames = self.counts.frames if self._ready else None
+        frames = self.counts.frames if playing else None
         reported = self._reported_frames
         if frames is None or reported is None:
             if frames is reported:

@@ -43,15 +43,16 @@ def send(playout: Playout, frames: int, now: float = 0.0) -> list[str]:
     for n in range(frames):
         frame = playout.next_frame(now + n * FRAME_S)
         assert frame is not None
-        if frame.mark is not None:
-            marks.append(frame.mark)
+        _, mark = frame
+        if mark is not None:
+            marks.append(mark)
     return marks
 
 
 def drained(playout: Playout) -> bytes:
     audio = b""
     while (frame := playout.next_frame(0.0)) is not None:
-        audio += frame.payload
+        audio += frame[0]
     return audio
 
 
@@ -80,13 +81,13 @@ def test_l11_deltas_of_any_size_become_frames_of_160_bytes_without_a_seam(size: 
     for at in range(0, len(audio), size):
         queue(playout, audio[at : at + size])
         while (frame := playout.next_frame(0.0)) is not None:
-            sent.append(frame.payload)
+            sent.append(frame[0])
     assert b"".join(sent) == audio[: len(audio) // FRAME_BYTES * FRAME_BYTES], "no padding yet"
     playout.complete("r1")
     assert playout.frame_ready
     tail = playout.next_frame(0.0)
     assert tail is not None
-    sent.append(tail.payload)
+    sent.append(tail[0])
     assert {len(payload) for payload in sent} == {FRAME_BYTES}
     assert b"".join(sent) == audio.ljust(len(sent) * FRAME_BYTES, SILENCE_BYTE)
     assert playout.counts.padding_bytes == -len(audio) % FRAME_BYTES
@@ -442,8 +443,9 @@ def test_marks_follow_the_first_frame_then_every_so_many_and_the_last() -> None:
     for n in range(25):
         frame = playout.next_frame(0.0)
         assert frame is not None
-        if frame.mark is not None:
-            behind.append((n + 1, frame.mark))
+        _, mark = frame
+        if mark is not None:
+            behind.append((n + 1, mark))
     assert behind == [
         (1, "g0-r1-000020"),
         (11, "g0-r1-000220"),
@@ -599,8 +601,9 @@ class Ledger(RuleBasedStateMachine):
             frame = self.playout.next_frame(self.now)
             assert (frame is not None) == ready
             if frame is not None:
-                assert len(frame.payload) == FRAME_BYTES
-                self.marks += [frame.mark] if frame.mark else []
+                payload, mark = frame
+                assert len(payload) == FRAME_BYTES
+                self.marks += [mark] if mark else []
 
     @rule(after_ms=st.integers(0, 70))
     def settle(self, after_ms: int) -> None:
@@ -722,9 +725,10 @@ def test_heard_is_what_the_carrier_played_when_the_clear_came(
         frame = playout.next_frame(now)
         assert frame is not None
         carrier.media(now)
-        late_ms = data.draw(ECHOES_LATE_MS) if frame.mark is not None else None
-        if frame.mark is not None and late_ms is not None:
-            echoes.append((carrier.echo_at(now) + late_ms / 1000, frame.mark))
+        _, mark = frame
+        late_ms = data.draw(ECHOES_LATE_MS) if mark is not None else None
+        if mark is not None and late_ms is not None:
+            echoes.append((carrier.echo_at(now) + late_ms / 1000, mark))
         for at, name in [echo for echo in echoes if echo[0] <= now]:
             playout.mark_echoed(name, at)
             echoes.remove((at, name))

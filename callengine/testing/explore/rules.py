@@ -139,8 +139,10 @@ RULES: Final[dict[str, Rule]] = {
     "Playout._look_again_at": Kind.DUE,
     "Marks.delay_s": Kind.DURATION,
     "Marks._round_trip_s": Kind.DURATION,
-    "_Sent.track": lambda sent: sent["track"].response_id,
-    "_Sent.plays_at": Kind.TIME,
+    "Playout._sent": lambda playout: [
+        (track.response_id, audio, Of(Kind.TIME, plays_at))
+        for track, audio, plays_at in playout["_sent"]
+    ],
     "Grid._anchor": _next_play_at,
     "Grid._frames": Kind.IGNORED,  # see `_next_play_at`
     "Grid._next_play_at": Kind.IGNORED,

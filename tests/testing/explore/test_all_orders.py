@@ -144,7 +144,7 @@ def no_generation_for_the_bridge(was: Callable[..., list[Any]]) -> Callable[...,
 
 
 def doubt_is_no_reason_to_wait(_: object) -> property:
-    return property(lambda machine: machine._streaming and machine.playout.frame_ready)
+    return property(lambda machine: machine._streaming)
 
 
 def the_greeting_is_fair_game(was: Callable[..., object]) -> Callable[..., object]:
@@ -160,7 +160,7 @@ def the_greeting_is_fair_game(was: Callable[..., object]) -> Callable[..., objec
 BUGS: list[tuple[type, str, Callable[[Any], Any], str, str, int]] = [
     (Transmission, "_queue", lambda _: any_generation_is_played, "two generations", "L1", 2),
     (Playout, "discard_limbo", what_was_cut_comes_back, "cancelling", "L1", 1),
-    (Transmission, "_ready", doubt_is_no_reason_to_wait, "crossed", "L1", 2),
+    (Transmission, "_may_send", doubt_is_no_reason_to_wait, "crossed", "L1", 2),
     (Conversation, "_playout_event", no_generation_for_the_bridge, "cancelling", "L3", 2),
     (Marks, "echoed", cleared_marks_count, "late ear", "L2", 2),
     (Unheard, "truncate", a_whole_item_was_heard, "answering", "L3", 3),

@@ -128,6 +128,9 @@ TRANSITIONS: Final = {
 dialogue is `OVER`, as it is when the call is. An agent that is known beforehand is found at once.
 While casting, `DeadlineReached` asks for the stand-in and changes nothing."""
 
+CONVERSES: Final = (State.TALKING, State.PARTED)
+"""There is a conversation, and it takes what comes."""
+
 Event: TypeAlias = StreamStarted | AgentFound | terms.Event
 Action: TypeAlias = (
     OpenModel | ForgetModel | StandInWanted | AnswerOwed | EventSeen | TurnSettled | terms.Action
@@ -195,7 +198,7 @@ class Dialogue:
                 return self._found(brief, now)
             case DeadlineReached() if self._deadline is not None and now >= self._deadline:
                 return self._expire(event, now)
-            case _ if self.state in (State.TALKING, State.PARTED):
+            case _ if self.state in CONVERSES:
                 return self._converse(event, now)
             case ResetRequest(owner, reason):
                 return [ResetRefused(owner, reason, Refusal.NOT_STUCK)]
@@ -256,6 +259,7 @@ class Dialogue:
         return [OpenModel(), *self._converse(event, now)]
 
     def _converse(self, event: terms.Event, now: float) -> list[Action]:
+        assert self._brief is not None, "a conversation has an agent"
         actions: list[Action] = []
         ending: CallEnding | None = None
         for action in self.conversations[-1].handle(event, now):
@@ -276,16 +280,13 @@ class Dialogue:
                 case ItemHeard(item_id, heard_ms, audio_ms):
                     actions += self._turns.heard(item_id, heard_ms, audio_ms)
                     continue
-            actions.append(self._with_fallback(action))
+                case AnswerOwed():
+                    actions.append(replace(action, fallback=self._brief.fallback))
+                    continue
+            actions.append(action)
         if ending is not None:
             return [*actions, *self._ended(ending, now)]
         return [*actions, *self._watch(event, now)]
-
-    def _with_fallback(self, action: terms.Action) -> Action:
-        assert self._brief is not None, "a conversation has an agent"
-        if isinstance(action, AnswerOwed):
-            return replace(action, fallback=self._brief.fallback)
-        return action
 
     def _watch(self, event: terms.Event, now: float) -> list[Action]:
         """What the dialogue itself learns from an event that the conversation took."""

@@ -38,6 +38,10 @@ class State(Enum):
     ASKED = auto()  # and now it must
 
 
+PRESENT: Final = State.PRESENT
+"""For what looks with every delta: a member of an enum costs 3.11 ten times an attribute."""
+
+
 @dataclass(frozen=True, slots=True)
 class SendProbe:
     """Ask for the session in force, changing nothing."""
@@ -68,10 +72,11 @@ class Presence:
 
     def spoke(self, now: float) -> list[StateChanged]:
         """It said something, whatever it was."""
-        if self.state is State.ASKED:
-            self._reported_at = float("-inf")
-        self.state = State.PRESENT
-        self._ask_at = None
+        if self.state is not PRESENT:
+            if self.state is State.ASKED:
+                self._reported_at = float("-inf")
+            self.state = PRESENT
+            self._ask_at = None
         return self._report(now)
 
     def doubt(self, ask_at: float) -> None:

@@ -69,7 +69,7 @@ class ToolCalls:
 
     def next_deadline(self) -> float | None:
         """When the next tool is given up."""
-        return min(self._deadlines.values(), default=None)
+        return min(self._deadlines.values()) if self._deadlines else None
 
     def expire(self, now: float) -> list[ToolReturned]:
         """Answer for every tool whose time is up."""

@@ -6,7 +6,7 @@ caller heard every word it generated.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from callengine.audio.g711 import BYTES_PER_MS
 from callengine.messages import ItemHeard
@@ -19,11 +19,8 @@ MAX_ITEMS: Final = 64
 """Items under way to the ear. Beyond, the oldest is forgotten: it can no longer be truncated."""
 
 
-class ItemKey(NamedTuple):
-    """One audio part of one item."""
-
-    item_id: str
-    content_index: int
+ItemKey: TypeAlias = tuple[str, int]
+"""One audio part of one item: its id and the index of the part."""
 
 
 @dataclass(slots=True)
@@ -62,10 +59,10 @@ class Unheard:
         self, key: ItemKey, response_id: str, size_bytes: int, generation: int, *, protected: bool
     ) -> None:
         """Audio of an item came, and is to be played; `generation` is the one it came under."""
-        if key in self._settled:
-            return
         item = self._items.get(key)
         if item is None:
+            if key in self._settled:
+                return
             if len(self._items) >= MAX_ITEMS:
                 del self._items[next(iter(self._items))]
             item = self._items[key] = _Item(response_id, generation, protected)
@@ -113,7 +110,7 @@ class Unheard:
         """
         heard_ms: dict[ItemKey, int] = {}
         for stretch in heard:  # of an item whose audio came between that of others, several
-            key = ItemKey(stretch.item_id, stretch.content_index)
+            key = (stretch.item_id, stretch.content_index)
             heard_ms[key] = heard_ms.get(key, 0) + stretch.heard_ms
         cut_off = [
             key
@@ -139,13 +136,13 @@ class Unheard:
     def left(self) -> list[ItemHeard]:
         """The items whose fate is not known; what was heard of them is told as 0."""
         return [
-            ItemHeard(key.item_id, 0, item.received_bytes // BYTES_PER_MS)
-            for key, item in self._items.items()
+            ItemHeard(item_id, 0, item.received_bytes // BYTES_PER_MS)
+            for (item_id, _), item in self._items.items()
         ]
 
     def _tell(self, key: ItemKey, item: _Item, heard_ms: int) -> None:
         audio_ms = item.received_bytes // BYTES_PER_MS
-        self._told.append(ItemHeard(key.item_id, heard_ms, audio_ms))
+        self._told.append(ItemHeard(key[0], heard_ms, audio_ms))
 
     def _settle(self, key: ItemKey) -> None:
         self._settled[key] = None

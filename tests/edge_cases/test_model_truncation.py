@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from callengine import EndCause
-from callengine.machines.unheard import ItemKey, SendTruncate, Unheard
+from callengine.machines.unheard import SendTruncate, Unheard
 from callengine.messages import BargeInConfirmed, HeardItem, Interrupted
 from callengine.testing import BargeIn, Behaviour, WaitUntilQuiet, laws
 from callengine.testing.held import reply
@@ -91,7 +91,7 @@ def test_an_item_that_was_heard_to_its_end_keeps_its_words(is_done: bool) -> Non
 def test_an_item_that_was_done_is_truncated_if_more_of_it_was_dropped() -> None:
     """Its end was told after the cancel: what came in between was never played."""
     unheard = Unheard()
-    key = ItemKey("i1", 0)
+    key = ("i1", 0)
     unheard.received(key, "r1", 800, 0, protected=False)
     unheard.received(key, "r1", 800, 0, protected=False)
     unheard.complete(key)
@@ -103,6 +103,6 @@ def test_what_was_heard_of_an_item_in_several_stretches_adds_up() -> None:
     """Its audio came between that of another one, and is played in the order of arrival."""
     unheard = Unheard()
     for item_id, size_bytes in (("i1", 3_200), ("i2", 800), ("i1", 1_600)):
-        unheard.received(ItemKey(item_id, 0), "r1", size_bytes, 0, protected=False)
+        unheard.received((item_id, 0), "r1", size_bytes, 0, protected=False)
     heard = (HeardItem("i1", 0, 400), HeardItem("i2", 0, 100), HeardItem("i1", 0, 60))
     assert unheard.truncate(1, heard) == [SendTruncate("i1", 0, 460), SendTruncate("i2", 0, 100)]

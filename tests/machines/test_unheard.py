@@ -5,17 +5,17 @@ from dataclasses import dataclass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from callengine.machines.unheard import MAX_ITEMS, ItemKey, SendTruncate, Unheard
+from callengine.machines.unheard import MAX_ITEMS, SendTruncate, Unheard
 from callengine.messages import HeardItem
 
-ONE, TWO = ItemKey("i1", 0), ItemKey("i2", 0)
+ONE, TWO = ("i1", 0), ("i2", 0)
 
 
 def received(*sizes_ms: int, generation: int = 0, protected: bool = False) -> Unheard:
     """Items i1, i2... of response r1, so much of each."""
     unheard = Unheard()
     for number, size_ms in enumerate(sizes_ms, start=1):
-        key = ItemKey(f"i{number}", 0)
+        key = (f"i{number}", 0)
         unheard.received(key, "r1", size_ms * 8, generation, protected=protected)
     return unheard
 
@@ -45,7 +45,7 @@ def test_l3_items_that_were_not_reached_are_truncated_to_nothing() -> None:
 def test_two_parts_of_one_item_are_told_apart() -> None:
     unheard = Unheard()
     for index in (0, 1):
-        unheard.received(ItemKey("i1", index), "r1", 800, 0, protected=False)
+        unheard.received(("i1", index), "r1", 800, 0, protected=False)
     heard = (HeardItem("i1", 1, 30), HeardItem("i1", 0, 100))
     assert unheard.truncate(1, heard) == [SendTruncate("i1", 0, 100), SendTruncate("i1", 1, 30)]
 
@@ -60,7 +60,7 @@ def test_l3_an_item_is_never_truncated_twice_even_if_more_of_it_comes() -> None:
 
 def test_what_was_heard_to_its_end_is_not_truncated() -> None:
     unheard = received(100, 50)
-    unheard.received(ItemKey("other", 0), "r2", 800, 0, protected=False)
+    unheard.received(("other", 0), "r2", 800, 0, protected=False)
     assert unheard.holds("r1")
     unheard.heard("r1")
     assert not unheard.holds("r1")
@@ -90,7 +90,7 @@ def test_items_under_way_are_bounded() -> None:
 def test_the_memory_of_truncated_items_is_bounded() -> None:
     unheard = received(*[10] * MAX_ITEMS)
     unheard.truncate(1)
-    unheard.received(ItemKey("last", 0), "r2", 80, 1, protected=False)
+    unheard.received(("last", 0), "r2", 80, 1, protected=False)
     unheard.truncate(2)
     unheard.received(ONE, "r1", 80, 1, protected=False)  # forgotten
     unheard.received(TWO, "r1", 80, 1, protected=False)  # remembered
@@ -116,7 +116,7 @@ def test_l3_whatever_playout_claims(generations: list[list[Piece]]) -> None:
     for generation, pieces in enumerate(generations):
         for piece in pieces:
             item_id = f"i{piece.item}"
-            key = ItemKey(item_id, 0)
+            key = (item_id, 0)
             unheard.received(key, "r", piece.size_bytes, generation, protected=False)
             received_bytes[item_id] = received_bytes.get(item_id, 0) + piece.size_bytes
         heard = tuple(HeardItem(f"i{piece.item}", 0, piece.claim_ms) for piece in pieces)

@@ -81,7 +81,7 @@ class Playout:
     @property
     def dry(self) -> bool:
         """The caller is in the middle of a response, and has heard all that came of it."""
-        return bool(self._tracks) and not self._sent and self._sending() is None
+        return not self._sent and bool(self._tracks) and self._sending() is None
 
     @property
     def may_be_cut(self) -> bool:

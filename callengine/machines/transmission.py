@@ -105,14 +105,16 @@ class Transmission:
     def handle(self, event: Event, now: float) -> list[Action]:
         """Take one event; returns what is to be done, in this order."""
         actions: list[Action] = self._settle(now)
-        actions += self._take(event, now)
+        if self._barge_in.state is not LISTENING or not isinstance(event, DeadlineReached):
+            actions += self._take(event, now)  # from the alarm of the next frame nothing is learned
         self._break_silence(now)
         playing = False
         if self._may_send:
             if not self._playing and self.playout.frame_ready:
                 self._grid.open(now)
             actions += self._send_due(now)
-        actions += self._report(may_send and self.playout.frame_ready, now)
+            playing = self.playout.frame_ready
+        actions += self._report(playing, now)
         return actions
 
     def next_deadline(self) -> float | None:
@@ -145,8 +147,6 @@ class Transmission:
 
     def _take(self, event: Event, now: float) -> list[Action]:
         match event:
-            case DeadlineReached() if self._barge_in.state is LISTENING:
-                pass  # the alarm of the next frame: for each of them, nothing is to be weighed
             case PlayAudio():
                 self._queue(event, now)
             case AnswerOwed():
@@ -264,8 +264,9 @@ class Transmission:
             self._end_wait(now)
 
     def _end_wait(self, now: float) -> None:
-        self._dead_air.settle(now)
-        self._note_dead_air()
+        if not self._dead_air.at_rest:  # as it is but for the first delta
+            self._dead_air.settle(now)
+            self._note_dead_air()
 
     def _note_dead_air(self) -> None:
         self.counts.dead_air_s = round(self._dead_air.longest_s, 3)

@@ -73,9 +73,9 @@ class Grid:
     def _plan(self) -> None:
         """Kept, not worked out whenever it is asked for: that is four times for each frame."""
         self._next_play_at = self._anchor + self._frames * FRAME_S
-        due_at = self._next_play_at - self._lead_s
-        # `max` would cost as much as the rest.
-        self.due_at = due_at if due_at > self._opened_at else self._opened_at  # noqa: FURB136
+        self.due_at = self._next_play_at - self._lead_s
+        if self.due_at < self._opened_at:
+            self.due_at = self._opened_at
 
     def open(self, now: float) -> None:
         """Audio is there again after a pause: nothing was due before `now`."""

@@ -233,14 +233,15 @@ class Playout:
         track = self._sending()
         if track is None:
             return None
-        queued = track.queued
+        queued, counts = track.queued, self.counts
         audio = bytes(queued[:FRAME_BYTES])
         del queued[:FRAME_BYTES]  # moves where it begins, not what is in it
-        self.counts.sent_bytes += len(audio)
-        self.counts.padding_bytes += FRAME_BYTES - len(audio)
-        plays_at = self._plays_until if self._plays_until > now else now  # noqa: FURB136 - half the time of `max`
-        self._sent.append((track, audio, plays_at))
-        self._plays_until = plays_at + FRAME_S
+        counts.sent_bytes += len(audio)
+        counts.padding_bytes += FRAME_BYTES - len(audio)
+        if self._plays_until < now:
+            self._plays_until = now
+        self._sent.append((track, audio, self._plays_until))
+        self._plays_until += FRAME_S
         return audio.ljust(FRAME_BYTES, SILENCE_BYTE), self._mark_behind(track)
 
     # ---- marks

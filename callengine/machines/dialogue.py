@@ -264,9 +264,9 @@ class Dialogue:
         ending: CallEnding | None = None
         for action in self.conversations[-1].handle(event, now):
             match action:
-                case PlayAudio(response_id):
+                case PlayAudio():
                     self._outage, self._tried = None, 0
-                    self._spoken = response_id
+                    self._spoken = action.response_id
                 case CallEnding():
                     ending = action
                     continue

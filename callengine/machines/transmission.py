@@ -208,15 +208,16 @@ class Transmission:
         actions: list[Action] = []
         while self._grid.due_at <= now and (frame := self.playout.next_frame(now)) is not None:
             payload, mark = frame
-            self._count_frame(now)
+            self._count_frame(len(payload), now)
             actions += [SendMedia(payload), FrameSent(payload)]
             if mark is not None:
                 actions.append(SendMark(mark))
         return actions
 
-    def _count_frame(self, now: float) -> None:
+    def _count_frame(self, size_bytes: int, now: float) -> None:
         counts = self.counts
-        counts.first_chunk_bytes = FRAME_BYTES
+        if not counts.frames:
+            counts.first_chunk_bytes = size_bytes
         counts.frames += 1
         lateness_ms = (now - self._grid.due_at) * 1000
         if lateness_ms > counts.max_lateness_ms:

@@ -237,12 +237,13 @@ def test_whatever_happens_a_burst_is_at_most_the_lead_and_only_refills_it(
         # Off the whole milliseconds: whether exactly 20 ms is late is up to the last bit.
         now = max(now, sender.grid.due_at) + hiccup_ms / 1000 + 0.0003
         sender.wake(now)
-    assert max(sender.bursts, default=0) <= round(lead_s / FRAME_S) + 1
+    # The raster may make the lead longer by half a slot, and a burst by a frame.
+    assert max(sender.bursts, default=0) <= round(lead_s / FRAME_S) + 2
     assert sum(sender.bursts) == sum(sender.tally.values()) == len(sender.left_at)
     # A hiccup that costs the ear less than a slot does not move the grid: hence one slot more.
-    assert all(held <= lead_s + FRAME_S for held in sender.held_s)
+    assert all(held <= lead_s + RASTER_S + FRAME_S for held in sender.held_s)
     for frame in range(1, len(sender.left_at)):
         if sender.left_at[frame] - sender.left_at[frame - 1] < 0.018:
-            assert sender.held_s[frame] <= lead_s + FRAME_S, (
+            assert sender.held_s[frame] <= lead_s + RASTER_S + FRAME_S, (
                 "close together only to refill the lead"
             )

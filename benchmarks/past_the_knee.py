@@ -125,7 +125,7 @@ def hold(plan: Plan, cores: Cores, others: int) -> tuple[Point, TurnedAway | Non
             loaded = Load(plan, listening, engine).run()
             turned_away = ours.recv() if others else None
             outcome = engine.outcome(plan.calls + 1)
-            sockets_left = engine.sockets() - sockets
+            sockets_left = engine.sockets_beyond(sockets)
     return point(Measured(plan, loaded, outcome, before, sockets_left, load_average)), turned_away
 
 

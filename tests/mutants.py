@@ -67,6 +67,7 @@ MUTANTS = [
         MACHINES + "transmission",
         "return Floor.PROTECTED if speaking.protected or self._draining else Floor.TAKEN",
         "return Floor.TAKEN",
+        seed=215,
     ),
     Mutant(
         "the model may interrupt a protected greeting",

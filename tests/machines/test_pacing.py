@@ -147,7 +147,7 @@ def test_after_a_hiccup_within_the_lead_the_old_grid_goes_on() -> None:
 def test_after_a_gap_in_the_ear_the_grid_is_anchored_anew() -> None:
     sender = opened()
     sender.run([0.0] * 20)
-    sender.run([0.250])
+    sender.run([0.240])  # from one point of the raster to another
     at = sender.left_at[-1]
     sender.run([0.0] * 3)
     assert sender.left_at[-3:] == pytest.approx([at + 0.02, at + 0.04, at + 0.06])
@@ -237,7 +237,7 @@ def test_whatever_happens_a_burst_is_at_most_the_lead_and_only_refills_it(
         # Off the whole milliseconds: whether exactly 20 ms is late is up to the last bit.
         now = max(now, sender.grid.due_at) + hiccup_ms / 1000 + 0.0003
         sender.wake(now)
-    # The raster may make the lead longer by half a slot, and a burst by a frame.
+    # The raster may make the lead longer by a slot, and a burst by a frame.
     assert max(sender.bursts, default=0) <= round(lead_s / FRAME_S) + 2
     assert sum(sender.bursts) == sum(sender.tally.values()) == len(sender.left_at)
     # A hiccup that costs the ear less than a slot does not move the grid: hence one slot more.

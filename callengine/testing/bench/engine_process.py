@@ -38,6 +38,9 @@ ALL_OVER_S: Final = 15.0
 """The summary of a call comes within a second or two of its end."""
 
 AGENT: Final = Agent(greeting=None, fallback=b"", farewell=b"")
+CLOSED_S: Final = 3.0
+"""Whoever does not answer a close is cut off by then."""
+
 CALL_NAME: Final = "bench call {}"
 
 
@@ -90,6 +93,14 @@ class EngineProcess:
     def sockets(self) -> int:
         """How many it has open, seen from outside."""
         return machine.sockets(self._pid)
+
+    def sockets_beyond(self, before: int) -> int:
+        """How many more than `before` it has open when its calls are over, and their sockets have
+        had the time to close."""
+        until = time.monotonic() + CLOSED_S
+        while self.sockets() > before and time.monotonic() < until:
+            time.sleep(0.05)
+        return self.sockets() - before
 
     @property
     def _pid(self) -> int:

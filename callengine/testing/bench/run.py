@@ -38,7 +38,7 @@ def hold(calls: int, seconds: float, seed: int, cores: Cores) -> Point:
         before, sockets = engine.sample(), engine.sockets()
         loaded = Load(plan, listening, engine).run()
         outcome = engine.outcome(calls + 1)
-        sockets_left = engine.sockets() - sockets
+        sockets_left = engine.sockets_beyond(sockets)
     return point(Measured(plan, loaded, outcome, before, sockets_left, load_average))
 
 

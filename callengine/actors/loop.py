@@ -45,7 +45,7 @@ WRITE: Final = selectors.EVENT_WRITE
 class Loop:
     """A dispatcher that owns sockets too. Nothing that runs here may wait for anything.
 
-    `watch`, `rewatch` and `unwatch` are for its own thread; anything else is for any thread.
+    `watch`, `rewatch`, `unwatch` and `look_again` are for its own thread; anything else is for any.
     `on_alarm` is told of each alarm how late it rang, and `on_look` of each look at the sockets how
     late it comes, in seconds.
     """
@@ -72,6 +72,7 @@ class Loop:
         self._lock = threading.Lock()
         self._over = False
         self._selector.register(self._bell, READ, self._answer_bell)
+        self._looks_at = 0.0  # next, or as soon as possible
         self._stops_at: float | None = None
         self._thread = threading.Thread(target=self._run, name="callengine-loop", daemon=True)
         try:
@@ -124,6 +125,10 @@ class Loop:
         """Forget a socket; before it is closed."""
         self._selector.unregister(plug)
 
+    def look_again(self) -> None:
+        """Look at the sockets without a rest: one of them has more than was read."""
+        self._looks_at = 0.0
+
     # ---- life
 
     @property
@@ -143,7 +148,7 @@ class Loop:
     def _run(self) -> None:
         while not self._is_over():
             ready = self._look()
-            looks_at = raster_point(time.monotonic()) + RASTER_S
+            self._looks_at = raster_point(time.monotonic()) + RASTER_S
             self._settle()
             for key, events in ready:
                 try:
@@ -151,14 +156,20 @@ class Loop:
                 except Exception as error:  # noqa: BLE001 - all calls run here
                     self._failed(error)
                 self._settle()
-            now = time.monotonic()
-            self._on_look(now, max(now - looks_at, 0.0))
-            if now < looks_at and self._stops_at is None:
-                time.sleep(looks_at - now)
+            self._rest()
         with self._lock:
             self._over = True
         self._settle()
         self._give_back()
+
+    def _rest(self) -> None:
+        """Until it is time to look again, if it is not."""
+        now = time.monotonic()
+        if now < self._looks_at and self._stops_at is None:
+            self._on_look(now, 0.0)
+            time.sleep(self._looks_at - now)
+        elif self._looks_at:
+            self._on_look(now, now - self._looks_at)
 
     def _look(self) -> list[tuple[selectors.SelectorKey, int]]:
         """Sleep until there is something to do. Whoever leaves something sees that the loop is

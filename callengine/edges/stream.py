@@ -146,6 +146,8 @@ class Stream:
             if not data:
                 self._lose("the connection was closed")
                 return
+            if len(data) == READ_BYTES:
+                self._loop.look_again()
             self._user.received(data)
             if self._tls is None or not self._tls.pending():
                 return

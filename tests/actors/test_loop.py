@@ -315,6 +315,22 @@ def test_no_socket_is_read_while_a_message_waits(loop: Loop) -> None:
         ref.stop()
 
 
+def test_a_loop_that_has_not_read_all_does_not_rest_before_it_looks_again(
+    clock: FrozenClock, monkeypatch: pytest.MonkeyPatch, loop: Loop
+) -> None:
+    rests: list[float] = []
+    on_loop(loop, lambda: monkeypatch.setattr(loop_module.time, "sleep", rests.append))
+    pair = Pair(loop, lambda _: (loop.look_again(), heard.put(len(rests))))
+    heard: queue.SimpleQueue[int] = queue.SimpleQueue()
+    on_loop(loop, pair.watch)
+    pair.far.sendall(b"x" * 300)  # read in three times
+    rested = {heard.get(timeout=PATIENCE_S) for _ in range(3)}
+    assert len(rested) == 1, "not in between"
+    on_loop(loop, pair.close)
+    assert rests
+    assert all(each == pytest.approx(0.02) for each in rests)
+
+
 def test_what_is_due_goes_before_the_next_socket(clock: FrozenClock, loop: Loop) -> None:
     order: list[str] = []
     done = threading.Semaphore(0)

@@ -164,12 +164,11 @@ class Loop:
 
     def _rest(self) -> None:
         """Until it is time to look again, if it is not."""
-        now = time.monotonic()
-        if now < self._looks_at and self._stops_at is None:
-            self._on_look(now, 0.0)
-            time.sleep(self._looks_at - now)
-        elif self._looks_at:
-            self._on_look(now, now - self._looks_at)
+        now, looks_at = time.monotonic(), self._looks_at
+        if looks_at:
+            self._on_look(now, max(now - looks_at, 0.0))
+        if now < looks_at and self._stops_at is None:
+            time.sleep(looks_at - now)
 
     def _look(self) -> list[tuple[selectors.SelectorKey, int]]:
         """Sleep until there is something to do. Whoever leaves something sees that the loop is

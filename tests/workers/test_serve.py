@@ -80,9 +80,10 @@ def test_requests_go_to_who_has_fewest_calls_and_count_no_longer_than_they_last(
 ) -> None:
     with serving(model_url) as served:
         _, calls = begin(served, 3, LONG)
-        answered_by = Counter(served.ready()["active_calls"] for _ in range(40))
-        # One may come while the one before it is being counted.
-        assert answered_by[1] > 30, "the one with one call, not the one with two"
+        answered_by = Counter(served.ready()["active_calls"] for _ in range(60))
+        # One may come while the one before it is being counted. Counted for ever, every second one
+        # would go to the other.
+        assert answered_by[1] > 36, "the one with one call, not the one with two"
         served.signal(signal.SIGINT)
         assert fates(calls) == {"closed by engine with 1001": 3}
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from callengine.audio.g711 import BYTES_PER_MS, FRAME_BYTES, FRAME_MS, FRAME_S
 from callengine.machines.onsets import Outcome
+from callengine.machines.pacing import RASTER_S
 from callengine.machines.response import CANCEL_DEADLINE_S
 from callengine.machines.speech import CONFIRM_FRAMES
 from callengine.messages import EndCause
@@ -194,8 +195,9 @@ def audio_is_conserved(held: Held) -> None:
 
 
 def the_carrier_holds_no_more_than_the_lead(held: Held) -> None:
-    """Frames leave at the pace at which they are played, at most the lead ahead of it."""
-    most_s = held.lead_s + held.jitter_s + FRAME_S + _EPS
+    """Frames leave at the pace at which they are played, at most the lead ahead of it, and what
+    their raster adds."""
+    most_s = held.lead_s + RASTER_S + held.jitter_s + FRAME_S + _EPS
     plays_until, clears = 0.0, 0
     for frame in held.frames:
         if frame.clears > clears:

@@ -26,6 +26,9 @@ everything else, if it has nothing to do. What comes in between waits, 10 ms on 
 call there is one wake-up per frame's time then, not one for each frame in and out. Waking up costs
 more than handling a frame, and much more the longer the core slept."""
 
+_ROUNDING: Final = 1e-6
+"""Of a raster: a sum of slots may fall short of a point by its last bits, and is that point."""
+
 LATE_S: Final = FRAME_S
 """A frame is late when it leaves a whole slot after its time."""
 
@@ -44,7 +47,7 @@ def lateness_bucket_ms(lateness_ms: float) -> float:
 
 def raster_point(at: float) -> float:
     """The last point of the raster by then."""
-    return math.floor(at / RASTER_S) * RASTER_S
+    return math.floor(at / RASTER_S + _ROUNDING) * RASTER_S
 
 
 class Punctuality(Enum):

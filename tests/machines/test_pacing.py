@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from callengine.audio.g711 import FRAME_S
@@ -95,6 +95,18 @@ def test_behind_the_lead_all_grids_share_one_raster(lead_s: float, begins_s: flo
     assert FRAME_S - RASTER_S - TINY_S <= first_gap_s <= FRAME_S + TINY_S
     held_s = sender.held_s[sender.bursts[0] :]
     assert all(lead_s - TINY_S <= held <= lead_s + RASTER_S + TINY_S for held in held_s)
+
+
+@given(st.integers(0, 10_000))
+@example(1665)
+def test_audio_that_comes_just_in_time_does_not_pile_up_on_the_raster(begins_cs: int) -> None:
+    """Twice as fast as it plays, a frame at a time: each is the end of a pause at first."""
+    sender = Sender(LEAD_S)
+    for n in range(20):
+        now = (begins_cs + n) / 100
+        sender.grid.open(now)
+        sender._send(max(now, sender.grid.due_at))
+    assert max(sender.held_s) <= LEAD_S + RASTER_S + TINY_S
 
 
 @pytest.mark.parametrize("lead_s", LEADS_S)

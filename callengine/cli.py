@@ -346,4 +346,6 @@ def _port(given: int | None) -> int:
 
 def _print_summary(summary: CallSummary) -> None:
     numbers = " ".join(f"{name}={value}" for name, value in summary.log_fields().items())
-    print(f"call {summary.call_sid or '-'} {numbers}", flush=True)
+    # In one piece, as `print` does not write it: workers share the stream.
+    sys.stdout.write(f"call {summary.call_sid or '-'} {numbers}\n")
+    sys.stdout.flush()

@@ -11,7 +11,8 @@ REPEAT_S: Final = 4.0
 """After the fallback was heard the next silence may last longer: the caller knows we are there."""
 
 MAX_FILLS: Final = 3
-"""Times the fallback is played for one owed answer. By then the call has ended, or should have."""
+"""Times the fallback is played with no word of the model. By then the call has ended, or should
+have."""
 
 
 class DeadAir:
@@ -41,6 +42,10 @@ class DeadAir:
         """He has what he waited for, or no longer waits."""
         self._end_silence(now)
         self.owed, self._fills = False, 0
+
+    def begin_anew(self) -> None:
+        """He hears the model, if not what he waits for: a silence behind it is a first one."""
+        self._fills = 0
 
     def next_deadline(self) -> float | None:
         """When it has been too long."""

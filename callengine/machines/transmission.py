@@ -196,6 +196,7 @@ class Transmission:
             )
             return
         self._settle_by(event.response_id, now)
+        self._dead_air.begin_anew()
         self.playout.queue(
             event.response_id,
             event.item_id,

@@ -233,17 +233,21 @@ class Held:
     def is_in_one_piece(self, response_id: str) -> bool:
         """What was heard is its beginning, each sample once.
 
-        Where a false alarm was taken back, as much may be missing or heard twice as jitter hides;
-        and as much as the lead, if the engine stood still for so long that echoes of marks which
-        had come were overdue when it looked.
+        Where a false alarm was taken back, as much may be missing or heard twice as jitter hides,
+        and a standstill.
         """
-        overdue_bytes = round(self.lead_s * SAMPLE_RATE_HZ) if self.frozen_s >= OVERDUE_S else 0
         ended, tolerance = 0, 0
         for stretch in self.heard[response_id]:
             if abs(stretch.start - ended) > tolerance:
                 return False
-            ended, tolerance = stretch.stop, self.hidden_bytes + overdue_bytes
+            ended, tolerance = stretch.stop, self.hidden_bytes + self.overdue_bytes
         return True
+
+    @property
+    def overdue_bytes(self) -> int:
+        """How much audio a standstill of the engine hides: all that the carrier held, if echoes of
+        marks which had come were overdue when it looked again."""
+        return round(self.lead_s * SAMPLE_RATE_HZ) if self.frozen_s >= OVERDUE_S else 0
 
     def uncertain_bytes(self, response_id: str) -> int:
         """How far off what is known of its being heard may be; each false alarm adds to it."""

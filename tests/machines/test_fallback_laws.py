@@ -140,6 +140,19 @@ def test_l13_audio_of_what_is_not_the_answer_does_not_end_the_wait() -> None:
     assert fallbacks(line) == 1
 
 
+def test_l13_behind_words_that_are_not_the_answer_the_next_silence_is_a_first_one() -> None:
+    line = waiting(behind="r1")
+    line.run(2.7)
+    assert fallbacks(line) == 1
+    line.run(1.0)
+    line.play(sound(1600), "r1")
+    line.tell(AudioComplete("r1"))
+    line.run(0.2 + 2.4)
+    assert fallbacks(line) == 1
+    line.run(0.2)
+    assert fallbacks(line) == 2
+
+
 def test_l13_what_is_heard_already_is_not_the_answer() -> None:
     """Generated long ago, and still being played."""
     line = started()

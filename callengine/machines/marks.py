@@ -46,6 +46,7 @@ class Marks:
         self._echoes = True
         self._echoed_to = float("-inf")
         self._next_plays_at = self._overdue_at = _NEVER  # of the mark that is waited for
+        self._watched_since = float("-inf")
 
     def __len__(self) -> int:
         return len(self._under_way)
@@ -75,6 +76,11 @@ class Marks:
         self._clears += 1
         self._look_ahead()
 
+    def stood_still(self, now: float) -> None:
+        """Nobody looked until now: echoes may have waited for us, and more are to be read."""
+        self._watched_since = now
+        self._look_ahead()
+
     def echoed(self, name: str, now: float) -> None:
         """Learn from an echo; one that a clear caused teaches nothing."""
         mark = self._under_way.pop(name, None)
@@ -96,6 +102,8 @@ class Marks:
             return
         if self._round_trip_s is None:
             return  # the lag of an echo is the carrier's delay and the round trip in one
+        if mark.plays_at < self._watched_since:
+            return  # it may have come long ago
         delay_s = max(lag_s - self._round_trip_s, 0.0)
         known_s = self.delay_s
         self.delay_s = delay_s if known_s is None else min(delay_s, known_s)
@@ -123,5 +131,5 @@ class Marks:
         for mark in self._under_way.values():  # oldest first
             if mark.clears == self._clears and mark.plays_at > self._echoed_to:
                 self._next_plays_at = mark.plays_at
-                self._overdue_at = mark.plays_at + overdue_s
+                self._overdue_at = max(mark.plays_at, self._watched_since) + overdue_s
                 return

@@ -269,6 +269,10 @@ class Playout:
         """Learn from an echo; one that a clear caused teaches nothing."""
         self._marks.echoed(name, now)
 
+    def stood_still(self, now: float) -> None:
+        """Nobody looked until now; the carrier has played on."""
+        self._marks.stood_still(now)
+
     # ---- heard and flush
 
     def settle(self, now: float) -> list[Track]:

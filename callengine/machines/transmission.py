@@ -14,7 +14,7 @@ from callengine.machines.barge_in import LISTENING, BargeIn, Evidence, Floor, Ve
 from callengine.machines.dead_air import DeadAir
 from callengine.machines.deadlines import earliest
 from callengine.machines.onsets import Onsets, Outcome
-from callengine.machines.pacing import ON_TIME, Grid, Punctuality, lateness_bucket_ms
+from callengine.machines.pacing import ON_TIME, RESET_S, Grid, Punctuality, lateness_bucket_ms
 from callengine.machines.playout import Playout
 from callengine.machines.transmission_terms import (
     Action,
@@ -104,6 +104,9 @@ class Transmission:
 
     def handle(self, event: Event, now: float) -> list[Action]:
         """Take one event; returns what is to be done, in this order."""
+        due_at = self.next_deadline()
+        if due_at is not None and now - due_at >= RESET_S:
+            self.playout.stood_still(now)
         actions: list[Action] = self._settle(now)
         if self._barge_in.state is not LISTENING or not isinstance(event, DeadlineReached):
             actions += self._take(event, now)  # from the alarm of the next frame nothing is learned

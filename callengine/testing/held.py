@@ -15,7 +15,6 @@ import pykka
 
 from callengine.agent import Agent
 from callengine.audio.g711 import FRAME_BYTES, SAMPLE_RATE_HZ, SILENCE_BYTE
-from callengine.machines.marks import OVERDUE_S
 from callengine.machines.onsets import Outcome
 from callengine.machines.transmission import FALLBACK, FAREWELL
 from callengine.testing.caller.caller import SimulatedCaller
@@ -233,21 +232,14 @@ class Held:
     def is_in_one_piece(self, response_id: str) -> bool:
         """What was heard is its beginning, each sample once.
 
-        Where a false alarm was taken back, as much may be missing or heard twice as jitter hides,
-        and a standstill.
+        Where a false alarm was taken back, as much may be missing or heard twice as jitter hides.
         """
         ended, tolerance = 0, 0
         for stretch in self.heard[response_id]:
             if abs(stretch.start - ended) > tolerance:
                 return False
-            ended, tolerance = stretch.stop, self.hidden_bytes + self.overdue_bytes
+            ended, tolerance = stretch.stop, self.hidden_bytes
         return True
-
-    @property
-    def overdue_bytes(self) -> int:
-        """How much audio a standstill of the engine hides: all that the carrier held, if echoes of
-        marks which had come were overdue when it looked again."""
-        return round(self.lead_s * SAMPLE_RATE_HZ) if self.frozen_s >= OVERDUE_S else 0
 
     def uncertain_bytes(self, response_id: str) -> int:
         """How far off what is known of its being heard may be; each false alarm adds to it."""

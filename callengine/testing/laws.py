@@ -67,8 +67,7 @@ def truncates_tell_what_was_heard(held: Held) -> None:
             raise LawBroken(f"the server refused {truncate}")
         response, item, begin = _item(model, truncate.item_id)
         heard_ms = held.heard_bytes(response.id, begin, begin + len(item.audio)) / BYTES_PER_MS
-        overdue_ms = held.overdue_bytes / BYTES_PER_MS
-        least_ms = heard_ms - TRUNCATE_SLACK_MS - held.latency_s * 1000 - overdue_ms
+        least_ms = heard_ms - TRUNCATE_SLACK_MS - held.latency_s * 1000
         # How far behind the ear is tells no line that varies.
         hidden_ms = held.uncertain_bytes(response.id) / BYTES_PER_MS
         most_ms = min(heard_ms + FRAME_MS + hidden_ms, len(item.audio) / BYTES_PER_MS)

@@ -53,6 +53,25 @@ def test_a_clear_brings_all_back_and_nothing_is_waited_for() -> None:
     assert marks.delay_s is None, "it teaches nothing"
 
 
+def test_an_echo_that_may_have_waited_for_us_teaches_no_delay() -> None:
+    marks = acquainted(round_trip_s=0.1)
+    marks.sent("m1", 1, 5.0)
+    marks.stood_still(6.5)
+    marks.echoed("m1", 6.5)
+    assert marks.delay_s is None
+    marks.sent("m2", 1, 6.5)
+    marks.echoed("m2", 6.8)
+    assert marks.delay_s == pytest.approx(0.2)
+
+
+def test_who_stood_still_begins_to_wait_for_an_echo_when_he_looks_again() -> None:
+    marks = acquainted(round_trip_s=0.1)
+    marks.sent("m1", 1, 5.0)
+    marks.stood_still(8.0)
+    assert marks.stuck_at(8.1 + OVERDUE_S - 0.001) == NEVER
+    assert marks.stuck_at(8.1 + OVERDUE_S) == 5.0
+
+
 def test_marks_are_given_up_until_one_comes() -> None:
     marks = acquainted()
     marks.sent("m1", 1, 5.0)

@@ -968,3 +968,49 @@ def test_l1_the_first_audio_of_a_response_that_the_caller_overtook_is_dropped(sp
     line.run(10)
     assert len(line.sent()) == sent
     assert line.machine.playout.counts.stale_bytes == 160
+
+
+# ---- a standstill of ours
+
+
+def stood_still(size: int, *, after_s: float) -> Line:
+    """With marks under way, on a line that echoes them, nothing was done for 1.5 s."""
+    line = started()
+    line.tell(*echoes(line))
+    line.play(sound(size))
+    line.run(after_s)
+    line.now += 1.5
+    return line
+
+
+def echoes(line: Line) -> list[MarkEchoed]:
+    return [MarkEchoed(mark.name) for mark in of(SendMark, line.actions())]
+
+
+def heard_ms(line: Line) -> list[int]:
+    return [item.heard_ms for item in line.machine.playout.hearing]
+
+
+def test_l3_an_onset_that_is_read_before_late_echoes_does_not_find_the_carrier_stuck() -> None:
+    line = stood_still(8000, after_s=0.5)
+    line.tell(onset(START + 0.5))
+    assert heard_ms(line) == [len(line.sent()) // 8]
+
+
+def test_l11_echoes_read_after_a_standstill_do_not_make_the_carrier_slow() -> None:
+    line = stood_still(8000, after_s=0.5)
+    heard_before_ms = len(line.sent()) // 8
+    line.tell(DUE, *echoes(line)[1:])
+    line.run(0.2)
+    line.tell(onset(line.now))
+    assert heard_ms(line) == [heard_before_ms + 200]
+
+
+def test_l11_nor_do_echoes_of_the_end_of_a_reply() -> None:
+    line = stood_still(4000, after_s=0.45)
+    assert len(line.sent()) == 4000
+    line.tell(*echoes(line)[1:], AudioComplete("r1"))
+    line.play(sound(4000), "r2")
+    line.run(0.2)
+    line.tell(onset(line.now))
+    assert heard_ms(line) == [200]

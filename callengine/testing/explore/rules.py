@@ -52,6 +52,13 @@ def _marks(marks: Mapping[str, Any]) -> object:
     ]
 
 
+def _watched_since(marks: Mapping[str, Any]) -> object:
+    """It matters to marks that were under way before."""
+    since = marks["_watched_since"]
+    earlier = any(mark.plays_at < since for mark in marks["_under_way"].values())
+    return Of(Kind.TIME, since) if earlier else None
+
+
 def _plays_until(playout: Mapping[str, Any]) -> object:
     """With nothing on its way the next frame is played as it is sent."""
     return Of(Kind.TIME if playout["_sent"] else Kind.DUE, playout["_plays_until"])
@@ -133,6 +140,7 @@ RULES: Final[dict[str, Rule]] = {
     # Times.
     "Marks._under_way": _marks,
     "Marks._echoed_to": Kind.IGNORED,  # see `_marks`
+    "Marks._watched_since": _watched_since,
     "Marks._next_plays_at": Kind.IGNORED,  # follows from the marks, as does the next
     "Marks._overdue_at": Kind.IGNORED,
     "Playout._plays_until": _plays_until,

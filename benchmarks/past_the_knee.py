@@ -13,10 +13,10 @@ from __future__ import annotations
 import argparse
 import http.client
 import multiprocessing
-import socket
 import sys
 import time
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
@@ -24,17 +24,12 @@ from urllib.parse import urlencode, urlsplit
 from callengine import Settings
 from callengine.edges.standalone import WEBHOOK_PATH
 from callengine.testing.bench import machine, report
-from callengine.testing.bench.engine_process import EngineProcess
-from callengine.testing.bench.figures import point
-from callengine.testing.bench.load import Load, Plan
-from callengine.testing.bench.measured import Measured
-from callengine.testing.bench.run import FIRST_CALL, FIRST_CALL_S
+from callengine.testing.bench.load import Plan
+from callengine.testing.bench.run import hold
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from multiprocessing.connection import Connection
-
-    from callengine.testing.bench.figures import Point
-    from callengine.testing.bench.machine import Cores
 
 MOST_WAITED_S = 0.2
 BUSY_TWIML = "<Reject"
@@ -61,13 +56,31 @@ class TurnedAway:
 # ---- the others
 
 
-def offer(pipe: Connection, media_url: str, callers: int, plan: Plan) -> None:
-    """A process of its own: the load must not be late for its sake."""
+class Others:
+    """As many callers as a plan has calls. After the load `turned_away` is what became of them."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self.turned_away = TurnedAway(Counter(), [])
+
+    @contextmanager
+    def beside(self, media_url: str) -> Iterator[None]:
+        """In a process of its own: the load must not be late for their sake."""
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe(duplex=False)
+        args = (theirs, media_url, self._plan)
+        context.Process(target=offer, args=args, daemon=True).start()
+        theirs.close()
+        yield
+        self.turned_away = ours.recv()
+
+
+def offer(pipe: Connection, media_url: str, plan: Plan) -> None:
     answers: Counter[str] = Counter()
     waited_s: list[float] = []
     begins_at = time.monotonic() + plan.entry_s + plan.settling_s
-    for number in range(callers):
-        time.sleep(max(begins_at + plan.seconds * number / callers - time.monotonic(), 0.0))
+    for number in range(plan.calls):
+        time.sleep(max(begins_at + plan.seconds * number / plan.calls - time.monotonic(), 0.0))
         for ask in (ask_webhook, knock):
             asked_at = time.monotonic()
             answers[ask(media_url, number)] += 1
@@ -98,37 +111,6 @@ def answer(media_url: str, request: tuple[str, str, str, dict[str, str]]) -> tup
         connection.close()
 
 
-# ---- the calls
-
-
-def hold(plan: Plan, cores: Cores, others: int) -> tuple[Point, TurnedAway | None]:
-    """As the bench does, on an engine without a slot to spare."""
-    load_average = machine.load_average()
-    with socket.create_server(("127.0.0.1", 0), backlog=1024) as listening:
-        settings = Settings(
-            realtime_url=f"ws://127.0.0.1:{listening.getsockname()[1]}",
-            public_url="https://voice.example.com",
-            validate_signatures=False,
-            max_calls=plan.calls,
-            max_sockets_per_address=2 * plan.calls,
-        )
-        with EngineProcess(settings, cores.engine) as engine, machine.running_on(cores.load):
-            Load(Plan(1, FIRST_CALL_S, 1, first=FIRST_CALL, silent=True), listening, engine).run()
-            engine.outcome(1)
-            before, sockets = engine.sample(), engine.sockets()
-            context = multiprocessing.get_context("spawn")
-            ours, theirs = context.Pipe()
-            args = (theirs, engine.media_url, others, plan)
-            offering = context.Process(target=offer, args=args, daemon=True)
-            if others:
-                offering.start()
-            loaded = Load(plan, listening, engine).run()
-            turned_away = ours.recv() if others else None
-            outcome = engine.outcome(plan.calls + 1)
-            sockets_left = engine.sockets_beyond(sockets)
-    return point(Measured(plan, loaded, outcome, before, sockets_left, load_average)), turned_away
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--calls", type=int, default=100)
@@ -136,16 +118,22 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     plan = Plan(options.calls, options.seconds, options.seed)
-    cores = machine.choose_cores()
-    alone, _ = hold(plan, cores, 0)
-    beset, turned_away = hold(plan, cores, options.calls)
-    assert turned_away is not None, "others were offered"
+    settings = Settings(
+        public_url="https://voice.example.com",
+        validate_signatures=False,
+        max_calls=plan.calls,  # not a slot to spare
+        max_sockets_per_address=2 * plan.calls,
+    )
+    cores, others = machine.choose_cores(), Others(plan)
+    alone = hold(plan, settings, cores)
+    beset = hold(plan, settings, cores, beside=others.beside)
+    turned_away = others.turned_away
     print(report.table([alone, beset]))
     ordered = sorted(turned_away.waited_s)
     told = ", ".join(f"{count} x {answer}" for answer, count in turned_away.answers.items())
     p99_s = ordered[len(ordered) * 99 // 100]
     print(f"turned away: {told}; after {1000 * p99_s:.0f} ms (p99), {1000 * ordered[-1]:.0f} (max)")
-    return 0 if turned_away.all_within(options.calls) else 1
+    return 0 if turned_away.all_within(plan.calls) else 1
 
 
 if __name__ == "__main__":

@@ -66,11 +66,12 @@ def _ramp(options: argparse.Namespace, cores: Cores) -> tuple[list[Point], int]:
 
 
 def _hold(calls: int, options: argparse.Namespace, cores: Cores) -> Point:
+    from callengine.testing.bench.load import Plan
     from callengine.testing.bench.report import verdict
-    from callengine.testing.bench.run import hold
+    from callengine.testing.bench.run import hold, room_for
 
     print(f"{calls} calls for {options.seconds:g} s ... ", end="", flush=True)
-    made = hold(calls, options.seconds, options.seed, cores)
+    made = hold(Plan(calls, options.seconds, options.seed), room_for(calls), cores)
     print(f"{verdict(made)}, {made.cost.cpu_ms_per_call_s:.2f} ms of CPU per call-second")
     return made
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+from contextlib import nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from callengine.settings import Settings
@@ -13,6 +15,9 @@ from callengine.testing.bench.load import Load, Plan
 from callengine.testing.bench.measured import Measured
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
     from callengine.testing.bench.figures import Point
     from callengine.testing.bench.machine import Cores
 
@@ -23,29 +28,38 @@ FIRST_CALL: Final = 1_000_000
 BACKLOG: Final = 1024
 
 
-def hold(calls: int, seconds: float, seed: int, cores: Cores) -> Point:
-    """Hold so many calls, measured for so many seconds."""
-    plan = Plan(calls, seconds, seed)
-    first = Plan(1, FIRST_CALL_S, seed, first=FIRST_CALL, silent=True)
+def hold(
+    plan: Plan,
+    settings: Settings,
+    cores: Cores,
+    *,
+    beside: Callable[[str], AbstractContextManager[object]] = nullcontext,
+) -> Point:
+    """Hold the calls of a plan on an engine with these settings, but for the model's address.
+
+    What is done `beside` the load, on its cores, is told where the engine takes calls.
+    """
+    first = Plan(1, FIRST_CALL_S, plan.seed, first=FIRST_CALL, silent=True)
     load_average = machine.load_average()
     with (
         socket.create_server(("127.0.0.1", 0), backlog=BACKLOG) as listening,
-        EngineProcess(_settings(calls, listening.getsockname()[1]), cores.engine) as engine,
+        EngineProcess(_with_model(settings, listening), cores.engine) as engine,
         machine.running_on(cores.load),
     ):
         Load(first, listening, engine).run()
         engine.outcome(1)
         before, sockets = engine.sample(), engine.sockets()
-        loaded = Load(plan, listening, engine).run()
-        outcome = engine.outcome(calls + 1)
+        with beside(engine.media_url):
+            loaded = Load(plan, listening, engine).run()
+        outcome = engine.outcome(plan.calls + 1)
         sockets_left = engine.sockets_beyond(sockets)
     return point(Measured(plan, loaded, outcome, before, sockets_left, load_average))
 
 
-def _settings(calls: int, port: int) -> Settings:
-    """As in production, but for the model's address and that all callers have one address."""
-    return Settings(
-        realtime_url=f"ws://127.0.0.1:{port}",
-        max_calls=calls + 1,
-        max_sockets_per_address=max(50, calls),
-    )
+def room_for(calls: int) -> Settings:
+    """As in production, but that all callers have one address."""
+    return Settings(max_calls=calls + 1, max_sockets_per_address=max(50, calls))
+
+
+def _with_model(settings: Settings, listening: socket.socket) -> Settings:
+    return replace(settings, realtime_url=f"ws://127.0.0.1:{listening.getsockname()[1]}")

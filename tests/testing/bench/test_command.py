@@ -40,7 +40,7 @@ def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tupl
     """Runs the command, with what each number of calls would give."""
 
     def go(held: Held, *calls: int, ramp: bool = False) -> tuple[int, dict]:
-        monkeypatch.setattr(run, "hold", lambda calls, *_: held(calls))
+        monkeypatch.setattr(run, "hold", lambda plan, *_: held(plan.calls))
         options = argparse.Namespace(calls=calls, seconds=1, seed=1, ramp=ramp, out=tmp_path)
         status = command.run(options)
         return status, json.loads((tmp_path / "bench.json").read_text("utf-8"))

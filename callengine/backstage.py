@@ -79,7 +79,7 @@ class Backstage:
         token = settings.twilio_auth_token
         self._redirect = TwilioRest(token, settings.twilio_api_url).redirect if token else None
         self._settings = settings
-        self._loop = Loop(self._strain.alarm_rang, self._strain.looked)
+        self._loop = Loop(self._strain.alarms.note, self._strain.looks.note)
         self._host_threads = Threads("callengine-host", settings.host_threads)
         self._connecting = Threads("callengine-connect", MAX_CONNECTING)
         self._writing = Threads("callengine-journal", JOURNAL_ACTORS)

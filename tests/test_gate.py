@@ -42,7 +42,7 @@ def gate(clock: Clock, strain: Strain) -> Gate:
 def overload(strain: Strain, clock: Clock) -> None:
     for _ in range(100):
         clock.now += 0.01
-        strain.alarm_rang(clock.now, 1.0)
+        strain.alarms.note(clock.now, 1.0)
     assert strain.level(clock.now) is Level.OVERLOADED
 
 

@@ -54,27 +54,49 @@ class Ballast(StrEnum):
 SHED_FROM: Final = {Ballast.DIAGNOSTICS: Level.STRAINED, Ballast.RECORDINGS: Level.OVERLOADED}
 
 
-class _Lateness:
-    """How late one thing came, over and over, in the last `SPAN_S`."""
+class Lateness:
+    """How late one thing comes, over and over, and how strained the engine is by that.
+
+    Belongs to one thread; any may read `level`.
+    """
 
     def __init__(self) -> None:
         self._times = self._late = self._almost_heard = 0  # in the span that is not over
+        self._ends_at = float("-inf")
         self._spans: deque[tuple[float, int, int, int]] = deque()
         """When each ended, and what it counted: times, late, almost heard."""
+        self._until = {Level.OVERLOADED: float("-inf"), Level.STRAINED: float("-inf")}
 
-    def note(self, late_s: float) -> None:
+    def note(self, now: float, late_s: float) -> None:
+        """It came, so late."""
+        if now >= self._ends_at:
+            self._end_span(now)
         self._times += 1
         if late_s >= LATE_S:
             self._late += 1
             if late_s >= ALMOST_HEARD_S:
                 self._almost_heard += 1
 
-    def end_span(self, ends_at: float, now: float) -> Level:
-        """Begin another span; returns what those behind it come to."""
-        self._spans.append((ends_at, self._times, self._late, self._almost_heard))
+    def level(self, now: float) -> Level:
+        """How strained that is."""
+        for level, until in self._until.items():
+            if now < until:
+                return level
+        return Level.CALM
+
+    def _end_span(self, now: float) -> None:
+        """Judge it with those before it, and begin another."""
+        self._spans.append((self._ends_at, self._times, self._late, self._almost_heard))
         while self._spans and self._spans[0][0] <= now - SPAN_S:
             self._spans.popleft()
         self._times = self._late = self._almost_heard = 0
+        self._ends_at = now + JUDGE_EVERY_S
+        judged = self._judged()
+        for level in self._until:
+            if level <= judged:
+                self._until[level] = now + CALM_S
+
+    def _judged(self) -> Level:
         times, late, almost_heard = (sum(span[n] for span in self._spans) for n in (1, 2, 3))
         if late < MIN_LATE or late <= times * SHARE:
             return Level.CALM
@@ -82,33 +104,18 @@ class _Lateness:
 
 
 class Strain:
-    """Belongs to one thread; any may read `level` and `shed`."""
+    """How strained the engine is, and what it leaves out for that."""
 
     def __init__(self) -> None:
+        self.alarms: Final = Lateness()
+        self.looks: Final = Lateness()
+        """At the sockets."""
         self.shed: Counter[Ballast] = Counter()
         """What was left out so far."""
-        self._alarms, self._looks = _Lateness(), _Lateness()
-        self._ends_at = float("-inf")
-        self._until = {Level.STRAINED: float("-inf"), Level.OVERLOADED: float("-inf")}
-
-    def alarm_rang(self, now: float, late_s: float) -> None:
-        """An alarm rang, so late."""
-        if now >= self._ends_at:
-            self._judge(now)
-        self._alarms.note(late_s)
-
-    def looked(self, now: float, late_s: float) -> None:
-        """The sockets are looked at, so late."""
-        if now >= self._ends_at:
-            self._judge(now)
-        self._looks.note(late_s)
 
     def level(self, now: float) -> Level:
-        """How strained the engine is."""
-        for level in (Level.OVERLOADED, Level.STRAINED):
-            if now < self._until[level]:
-                return level
-        return Level.CALM
+        """As strained as by the worse of the two."""
+        return max(self.alarms.level(now), self.looks.level(now))
 
     def sheds(self, what: Ballast, now: float) -> bool:
         """Whether one of these is to be left out; if so, it is counted."""
@@ -116,10 +123,3 @@ class Strain:
             return False
         self.shed[what] += 1
         return True
-
-    def _judge(self, now: float) -> None:
-        judged = max(each.end_span(self._ends_at, now) for each in (self._alarms, self._looks))
-        self._ends_at = now + JUDGE_EVERY_S
-        for level in self._until:
-            if level <= judged:
-                self._until[level] = now + CALM_S

@@ -62,7 +62,7 @@ def strain(engine: CallEngine) -> None:
     """Alarms of the last second rang a second late."""
     now = time.monotonic()
     for at in (*[now - 1.0] * 100, now):
-        engine._strain.alarm_rang(at, 1.0)
+        engine._strain.alarms.note(at, 1.0)
     assert engine.strained
 
 

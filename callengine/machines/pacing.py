@@ -59,7 +59,6 @@ class Punctuality(Enum):
 
 
 ON_TIME: Final = Punctuality.ON_TIME
-"""For what looks with every frame: a member of an enum costs 3.11 ten times an attribute."""
 
 
 class Grid:

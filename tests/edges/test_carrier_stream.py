@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import queue
-import socket
 import threading
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -21,6 +20,7 @@ from callengine.actors.loop import Loop
 from callengine.edges import carrier_stream
 from callengine.edges.carrier_stream import CLOSE_TIMEOUT_S, CarrierStream
 from callengine.wire.twilio import MAX_MESSAGE_BYTES
+from tests.edges.far_end import FarEnd, close, more, text
 from tests.on_loop import PATIENCE_S, FrozenClock, freeze, on_loop
 
 if TYPE_CHECKING:
@@ -30,22 +30,20 @@ MAX_BYTES = MAX_MESSAGE_BYTES
 Told: TypeAlias = str | bytes | tuple[int, str]
 
 
-class Carrier:
+class Carrier(FarEnd):
     """Both ends of an upgraded connection, and what the call is told."""
 
     def __init__(self, loop: Loop, came_with_the_upgrade: bytes = b"") -> None:
         self.loop = loop
-        near, self.far = socket.socketpair()
-        self.far.settimeout(PATIENCE_S)
         self.peer = ClientProtocol(parse_uri("ws://localhost/"))
+        super().__init__(self.peer)
         server = ServerProtocol(max_size=MAX_BYTES)
         self._shake_hands(server)
         self.told: queue.SimpleQueue[Told] = queue.SimpleQueue()
         self.stalls = 0
         self.stream = CarrierStream(
-            loop, near, server, on_stall=self._stalled, unread=came_with_the_upgrade
+            loop, self.near, server, on_stall=self._stalled, unread=came_with_the_upgrade
         )
-        self.near = near
 
     def _shake_hands(self, server: ServerProtocol) -> None:
         self.peer.send_request(self.peer.connect())
@@ -76,29 +74,9 @@ class Carrier:
 
     # ---- the peer
 
-    def says(self, *frames: Frame) -> None:
-        """The peer sends these at once."""
-        self.far.sendall(b"".join(on_the_wire(each) for each in frames))
-
     def answers(self) -> None:
         """The peer sends what its protocol asks for."""
         self.far.sendall(b"".join(self.peer.data_to_send()))
-
-    def hears(self) -> Frame | None:
-        """The next frame that the peer gets; None at the end."""
-        while not (frames := self.peer.events_received()):
-            data = self.far.recv(65_536)
-            if not data:
-                return None
-            self.peer.receive_data(data)
-        first, *others = frames
-        self.peer.events.extend(others)
-        assert isinstance(first, Frame)
-        return first
-
-    def hears_texts(self, count: int) -> list[str]:
-        frames = [self.hears() for _ in range(count)]
-        return [bytes(each.data).decode() for each in frames if each is not None]
 
     def hears_close(self) -> tuple[int, str]:
         frame = self.hears()
@@ -106,11 +84,6 @@ class Carrier:
         assert frame.opcode is Opcode.CLOSE
         close = Close.parse(bytes(frame.data))
         return close.code, close.reason
-
-    def make_small(self) -> None:
-        """A few messages fill the socket."""
-        for plug in (self.near, self.far):
-            plug.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
 
     def gone(self) -> None:
         """Nothing is left, and nothing more was told."""
@@ -121,18 +94,6 @@ class Carrier:
 
 def on_the_wire(frame: Frame) -> bytes:
     return frame.serialize(mask=True)
-
-
-def text(data: bytes, *, fin: bool = True) -> Frame:
-    return Frame(Opcode.TEXT, data, fin)
-
-
-def more(data: bytes, *, fin: bool = True) -> Frame:
-    return Frame(Opcode.CONT, data, fin)
-
-
-def close(code: int, reason: str) -> Frame:
-    return Frame(Opcode.CLOSE, Close(code, reason).serialize())
 
 
 @pytest.fixture

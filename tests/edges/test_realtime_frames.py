@@ -15,7 +15,7 @@ import websocket
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from loguru import logger
-from websockets.frames import Close, Frame, Opcode
+from websockets.frames import Frame, Opcode
 from websockets.protocol import Protocol, Side
 
 from callengine.actors.loop import Loop
@@ -23,6 +23,7 @@ from callengine.actors.threads import Threads
 from callengine.edges import realtime
 from callengine.edges.realtime import CLOSE_TIMEOUT_S, PING_AFTER_S, RealtimeSocket
 from callengine.messages import EndCause, ModelAlive, ModelClosed, ModelConnected, ModelMessage
+from tests.edges.far_end import FarEnd, close, more, text
 from tests.on_loop import PATIENCE_S, FrozenClock, each, freeze, on_loop
 
 if TYPE_CHECKING:
@@ -45,33 +46,11 @@ def threads() -> Iterator[Threads]:
     threads.stop(PATIENCE_S)
 
 
-class Server:
+class Server(FarEnd):
     """The model's end of one connection."""
 
     def __init__(self) -> None:
-        self.near, self.far = socket.socketpair()
-        self.far.settimeout(PATIENCE_S)
-        self._protocol = Protocol(Side.SERVER, max_size=None)
-
-    def says(self, *frames: Frame) -> None:
-        """All of it at once."""
-        self.far.sendall(b"".join(frame.serialize(mask=False) for frame in frames))
-
-    def hears(self) -> Frame | None:
-        """The next frame that comes; None at the end."""
-        while not (frames := self._protocol.events_received()):
-            data = self.far.recv(65_536)
-            if not data:
-                return None
-            self._protocol.receive_data(data)
-        first, *others = frames
-        self._protocol.events.extend(others)
-        assert isinstance(first, Frame)
-        return first
-
-    def hears_texts(self, count: int) -> list[str]:
-        frames = [self.hears() for _ in range(count)]
-        return [bytes(frame.data).decode() for frame in frames if frame is not None]
+        super().__init__(Protocol(Side.SERVER, max_size=None))
 
 
 class Connecting:
@@ -156,18 +135,6 @@ def model(loop: Loop, threads: Threads, connecting: Connecting) -> Model:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> FrozenClock:
     return freeze(monkeypatch)
-
-
-def text(data: bytes, *, fin: bool = True) -> Frame:
-    return Frame(Opcode.TEXT, data, fin)
-
-
-def more(data: bytes, *, fin: bool = True) -> Frame:
-    return Frame(Opcode.CONT, data, fin)
-
-
-def close(code: int, reason: str = "") -> Frame:
-    return Frame(Opcode.CLOSE, Close(code, reason).serialize())
 
 
 # ---- in
@@ -305,13 +272,8 @@ def test_masks_are_drawn_many_at_a_time_and_none_is_used_twice(
     assert masks == b"".join(drawn)[: count * 4]
 
 
-def make_small(model: Model) -> None:
-    for plug in (model.server.near, model.server.far):
-        plug.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
-
-
 def test_audio_waits_for_anything_else(model: Model) -> None:
-    make_small(model)
+    model.server.make_small()
     audio = [f"{n} {'x' * 5_000}" for n in range(20)]
     model.send_media(*audio)
     model.send("cancel", "truncate")
@@ -328,7 +290,7 @@ def test_a_model_that_does_not_read_is_given_up(
 ) -> None:
     monkeypatch.setattr(realtime, "MAX_MEDIA", 4)
     model = Model(loop, threads, connecting).connect()
-    make_small(model)
+    model.server.make_small()
     model.send_media(*["x" * 9_000] * 20)
     assert model.next() == ModelClosed(EndCause.MODEL_LOST, "the model has stopped reading")
     model.send("nobody is there")
@@ -385,7 +347,7 @@ def test_a_model_that_talks_is_asked_nothing(
 
 
 def test_our_close_is_behind_what_waits_and_nobody_is_told(model: Model) -> None:
-    make_small(model)
+    model.server.make_small()
     audio = [f"{n} {'x' * 5_000}" for n in range(20)]
     model.send_media(*audio)
     model.socket.close()
@@ -405,7 +367,7 @@ def test_a_model_that_does_not_answer_our_close_is_cut(
 ) -> None:
     model = Model(loop, threads, connecting).connect()
     if not reads:
-        make_small(model)
+        model.server.make_small()
         model.send_media(*["x" * 9_000] * 20)
     model.socket.close()
     on_loop(loop, lambda: None)

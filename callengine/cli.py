@@ -330,7 +330,7 @@ def _print_addresses(engine: CallEngine, server: StandaloneServer) -> None:
 
 def _print_drain(calls: int, drain_s: float) -> None:
     if calls:
-        print(f"calls may go on for {drain_s:.0f} s", flush=True)
+        _write_line(f"calls may go on for {drain_s:.0f} s")
 
 
 def _port(given: int | None) -> int:
@@ -346,6 +346,10 @@ def _port(given: int | None) -> int:
 
 def _print_summary(summary: CallSummary) -> None:
     numbers = " ".join(f"{name}={value}" for name, value in summary.log_fields().items())
-    # In one piece, as `print` does not write it: workers share the stream.
-    sys.stdout.write(f"call {summary.call_sid or '-'} {numbers}\n")
+    _write_line(f"call {summary.call_sid or '-'} {numbers}")
+
+
+def _write_line(text: str) -> None:
+    """In one piece, as `print` does not: workers and their parent share the stream."""
+    sys.stdout.write(f"{text}\n")
     sys.stdout.flush()

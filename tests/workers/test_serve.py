@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import socket
@@ -15,6 +16,8 @@ from xml.etree import ElementTree
 import pytest
 
 from callengine import cli
+from callengine.messages import EndCause
+from callengine.summary import CallFacts, summarise
 from callengine.testing import SimulatedRealtime, Wait, WaitUntilQuiet
 from callengine.testing.held import reply
 from callengine.testing.sockets import PeerServer
@@ -203,6 +206,36 @@ def test_workers_without_a_parent_finish_their_calls_and_end(model_url: str) -> 
         served.signal(signal.SIGKILL)
         assert fates(calls) == {"held": len(calls)}
         wait_until(lambda: not living(workers))
+
+
+# ---- what they write
+
+
+class Pieces(io.RawIOBase):
+    """A stream that keeps apart what it is given at a time, as others may write in between."""
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: bytes) -> int:
+        self.written.append(bytes(data))
+        return len(data)
+
+
+def test_a_line_is_written_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unbuffered too, where `print` writes the end of the line by itself."""
+    pieces = Pieces()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(pieces, write_through=True))
+    facts = CallFacts("CA1", "MZ1", EndCause.CALLER_HUNG_UP, "stop", 100.0, 161.5)
+    cli._print_summary(summarise(facts, {}))
+    cli._print_drain(1, 20.0)
+    call, drain = pieces.written
+    assert call.startswith(b"call CA1 end_cause=caller_hung_up duration_s=61.5 ")
+    assert (call[-1:], call.count(b"\n")) == (b"\n", 1)
+    assert drain == b"calls may go on for 20 s\n"
 
 
 # ---- the beginning

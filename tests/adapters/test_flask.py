@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import queue
@@ -42,6 +43,7 @@ from callengine.testing.speech import clip
 from callengine.wire.twilio import MAX_MESSAGE_BYTES
 from tests.edges.hosted import CALL_S, WAIT_S, Callers
 from tests.edges.twilio_signed import CALL, PUBLIC_URL, TOKEN, settings, signed_headers
+from tests.hosts.servers import START_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -407,8 +409,13 @@ def test_a_server_with_one_thread(caplog: pytest.LogCaptureFixture) -> None:
     assert "flask run --with-threads" in told[0]
 
 
+UNDER_GUNICORN = pytest.mark.timeout(60)
+"""It has to start first, for which `START_S` are given."""
+
+
 @contextlib.contextmanager
 def gunicorn(*options: str, **variables: str) -> Iterator[tuple[int, subprocess.Popen[str]]]:
+    """Its port, and its process, which answers."""
     plug = socket.create_server(("127.0.0.1", 0))
     process = subprocess.Popen(
         [
@@ -429,17 +436,28 @@ def gunicorn(*options: str, **variables: str) -> Iterator[tuple[int, subprocess.
         stderr=subprocess.STDOUT,
         text=True,
     )
+    port = plug.getsockname()[1]
     try:
-        yield plug.getsockname()[1], process
+        wait_until_it_answers(port)
+        yield port, process
     finally:
         plug.close()
         process.kill()
         process.communicate(timeout=WAIT_S)
 
 
+def wait_until_it_answers(port: int) -> None:
+    """Whoever comes while it starts waits in the backlog: its time to start is not the caller's."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=START_S)
+    with contextlib.closing(connection):
+        connection.request("GET", "/")
+        assert connection.getresponse().status == 200
+
+
 GTHREAD = ("--worker-class", "gthread", "--threads", "8")
 
 
+@UNDER_GUNICORN
 @pytest.mark.parametrize("preload", [(), ("--preload",)])
 def test_gunicorn_with_threads_holds_calls(preload: tuple[str, ...]) -> None:
     """With --preload too, where the engine is made before the fork, and started after it."""
@@ -457,6 +475,7 @@ def test_gunicorn_with_threads_holds_calls(preload: tuple[str, ...]) -> None:
     assert all(record.heard and not record.missed for record in records)
 
 
+@UNDER_GUNICORN
 @pytest.mark.parametrize(
     ("options", "told"),
     [
@@ -483,6 +502,7 @@ def test_gunicorn_with_workers_that_hold_none(options: tuple[str, ...], told: st
     assert "callengine takes no calls here" in lines[0]
 
 
+@UNDER_GUNICORN
 def test_gunicorn_lets_calls_finish_before_it_ends() -> None:
     with (
         PeerServer(model) as models,
@@ -499,6 +519,7 @@ def test_gunicorn_lets_calls_finish_before_it_ends() -> None:
     assert record.closed is None or record.closed.by != "engine"
 
 
+@UNDER_GUNICORN
 def test_gunicorn_ends_calls_politely_when_their_time_is_up() -> None:
     """A graceful timeout of 11 s leaves calls one second, and ten for goodbyes."""
     options = (*GTHREAD, "--graceful-timeout", "11")

@@ -48,13 +48,28 @@ class Line:
         return {"x-twilio-signature": signed_headers(self.url)["x-twilio-signature"]}
 
 
+class Caller(SimulatedCaller):
+    """May be told to hang up before his script is over: once he has heard something whole.
+
+    A script can only wait for silence, and a caller whose machine stands still for a while takes
+    that for one, with the rest of what was said unread.
+    """
+
+    hangs_up_after: bytes | None = None
+
+    def advance(self, now: float) -> None:
+        super().advance(now)
+        line, last = self._line, self.hangs_up_after
+        if last is not None and not line.over and last in heard(line.record):
+            line.hang_up()
+
+
 class LiveCall:
     """A call that is held on a thread of its own."""
 
-    def __init__(
-        self, caller: SimulatedCaller, hold: Callable[[Callable[[float], None]], None]
-    ) -> None:
+    def __init__(self, caller: Caller, hold: Callable[[Callable[[float], None]], None]) -> None:
         self.record: CallRecord = caller.record
+        self._caller = caller
         self._hold = hold
         self._failure: Exception | None = None
         self._ai_is_heard = threading.Event()
@@ -63,6 +78,14 @@ class LiveCall:
 
     def wait_until_heard(self) -> None:
         assert self._ai_is_heard.wait(HEARD_S), self._failure or "nothing is heard"
+
+    @property
+    def is_over(self) -> bool:
+        return not self._thread.is_alive()
+
+    def hang_up_after(self, audio: bytes) -> None:
+        """Let the caller hang up as soon as he has heard this."""
+        self._caller.hangs_up_after = audio
 
     def join(self, timeout_s: float = CALL_S) -> CallRecord:
         """Wait for its end."""
@@ -138,7 +161,7 @@ class Phone:
 
     def _run(
         self,
-        caller: SimulatedCaller,
+        caller: Caller,
         line: Line,
         on_progress: Callable[[float], None] | None = None,
     ) -> None:
@@ -146,9 +169,9 @@ class Phone:
         run_client(caller, url, headers=line.headers, deadline_s=CALL_S, on_progress=on_progress)
 
 
-def _caller(line: Line, script: tuple[Step, ...]) -> SimulatedCaller:
+def _caller(line: Line, script: tuple[Step, ...]) -> Caller:
     facts = StreamFacts(custom_parameters=line.parameters, call_sid=line.call_sid)
-    return SimulatedCaller(script, stream=facts)
+    return Caller(script, stream=facts)
 
 
 def heard(record: CallRecord) -> bytes:

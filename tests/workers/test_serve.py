@@ -18,7 +18,7 @@ import pytest
 from callengine import cli
 from callengine.messages import EndCause
 from callengine.summary import CallFacts, summarise
-from callengine.testing import SimulatedRealtime, Wait, WaitUntilQuiet
+from callengine.testing import SimulatedRealtime, Wait
 from callengine.testing.held import reply
 from callengine.testing.sockets import PeerServer
 from tests.hosts.phone import heard
@@ -29,15 +29,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from callengine.testing.caller.record import CallRecord
-    from callengine.testing.caller.script import Step
     from tests.hosts.phone import Line, LiveCall
     from tests.workers.serving import Served
 
 pytestmark = [pytest.mark.realtime, pytest.mark.timeout(60)]
 
 GREETING = reply(1.5, 1)
-PATIENCE_S = 15.0
-TO_ITS_END = WaitUntilQuiet(0.7, PATIENCE_S)
 LONG = Wait(30.0)
 
 
@@ -47,17 +44,19 @@ def model_url() -> Iterator[str]:
         yield models.url
 
 
-def begin(served: Served, count: int, *script: Step) -> tuple[list[Line], list[LiveCall]]:
-    """As many calls at once; returns when the AI is heard in all."""
+def begin(served: Served, count: int) -> tuple[list[Line], list[LiveCall]]:
+    """As many calls at once, long ones; returns when the AI is heard in all."""
     lines = [served.line() for _ in range(count)]
-    calls = [served.begin(line, *script) for line in lines]
+    calls = [served.begin(line, LONG) for line in lines]
     for call in calls:
         call.wait_until_heard()
     return lines, calls
 
 
 def fates(calls: list[LiveCall]) -> Counter[str]:
-    """How many calls were held to their end, and what became of the others."""
+    """How many calls are held to their end, which comes now, and what became of the others."""
+    for call in calls:
+        call.hang_up_after(GREETING.audio)
     return Counter(_fate(call.join()) for call in calls)
 
 
@@ -70,7 +69,7 @@ def _fate(record: CallRecord) -> str:
 
 def test_calls_are_spread_evenly_and_all_are_held(model_url: str) -> None:
     with serving(model_url) as served:
-        lines, calls = begin(served, 6, TO_ITS_END)
+        lines, calls = begin(served, 6)
         # Whoever has least to do answers: if he has three, so has the other.
         assert served.ready()["active_calls"] == 3
         assert served.ready()["free_slots"] == 194
@@ -82,25 +81,26 @@ def test_requests_go_to_who_has_fewest_calls_and_count_no_longer_than_they_last(
     model_url: str,
 ) -> None:
     with serving(model_url) as served:
-        _, calls = begin(served, 3, LONG)
+        _, calls = begin(served, 3)
         answered_by = Counter(served.ready()["active_calls"] for _ in range(60))
         # One may come while the one before it is being counted. Counted for ever, every second one
         # would go to the other.
         assert answered_by[1] > 36, "the one with one call, not the one with two"
         served.signal(signal.SIGINT)
-        assert fates(calls) == {"closed by engine with 1001": 3}
+        assert {_fate(call.join()) for call in calls} == {"closed by engine with 1001"}
 
 
 def test_a_worker_that_dies_takes_only_its_calls_along_and_is_replaced(model_url: str) -> None:
     with serving(model_url) as served:
-        _, calls = begin(served, 6, TO_ITS_END)
+        _, calls = begin(served, 6)
         victim = min(served.workers)
         kill(victim, signal.SIGKILL)
+        wait_until(lambda: sum(call.is_over for call in calls) == 3)
         assert fates(calls) == {"held": 3, "closed by engine with 1006": 3}
         assert "'how': 'SIGKILL', 'calls_lost': 3, 'deaths': 1" in " ".join(served.server.log)
         served.wait_for_workers(beside={victim})
         assert served.ready()["free_slots"] == 200
-        _, calls = begin(served, 6, TO_ITS_END)
+        _, calls = begin(served, 6)
         assert served.ready()["active_calls"] == 3
         assert fates(calls) == {"held": len(calls)}
 
@@ -114,7 +114,7 @@ def test_a_promise_of_one_worker_is_kept_by_all_and_all_are_full_at_once(model_u
         victim = min(served.workers)
         kill(victim, signal.SIGKILL)  # one of them was its promise
         served.wait_for_workers(beside={victim})
-        calls = [served.begin(line, TO_ITS_END) for line in lines]
+        calls = [served.begin(line, LONG) for line in lines]
         assert fates(calls) == {"held": len(calls)}
 
 
@@ -138,12 +138,13 @@ def test_sigterm_lets_calls_finish_and_answers_others_until_then(model_url: str)
     with serving(model_url) as served:
         workers = served.workers
         expected = served.line()
-        lines, calls = begin(served, 3, Wait(3.0))
+        lines, calls = begin(served, 3)
         served.signal(signal.SIGTERM)
         assert served.server.line("calls may go on") == "calls may go on for 20 s"
         wait_until(lambda: served.ready()["status"] == 503)
         assert served.ring()[0] == 503
-        late = served.begin(expected, TO_ITS_END)
+        late = served.begin(expected, LONG)
+        late.wait_until_heard()
         assert fates([*calls, late]) == {"held": 4}
         assert served.server.exit_status() == 0
         assert not living(workers)
@@ -153,7 +154,7 @@ def test_sigterm_lets_calls_finish_and_answers_others_until_then(model_url: str)
 
 def test_who_talks_at_the_deadline_is_shown_out(model_url: str) -> None:
     with serving(model_url, "--drain-s", "1") as served:
-        [line], [call] = begin(served, 1, LONG)
+        [line], [call] = begin(served, 1)
         served.signal(signal.SIGTERM)
         closed = call.join().closed
         assert closed is not None
@@ -168,7 +169,7 @@ def test_ctrl_c_and_a_second_sigterm_end_at_once(
     model_url: str, numbers: list[signal.Signals], to_all: bool
 ) -> None:
     with serving(model_url, "--drain-s", "60") as served:
-        lines, calls = begin(served, 2, LONG)
+        lines, calls = begin(served, 2)
         workers = served.workers
         tell = partial(os.killpg, served.server.process.pid) if to_all else served.signal
         *first, last = numbers
@@ -187,21 +188,21 @@ def test_ctrl_c_and_a_second_sigterm_end_at_once(
 
 def test_a_worker_that_is_told_alone_to_end_drains_and_is_replaced(model_url: str) -> None:
     with serving(model_url) as served:
-        _, calls = begin(served, 2, TO_ITS_END)
+        _, calls = begin(served, 2)
         old = served.workers
         kill(min(old), signal.SIGTERM)
         assert fates(calls) == {"held": len(calls)}
         wait_until(lambda: len(served.workers) == 2 and served.workers != old)
         assert len(served.workers & old) == 1
         assert not any("a worker died" in line for line in served.server.log)
-        _, calls = begin(served, 2, TO_ITS_END)
+        _, calls = begin(served, 2)
         assert served.ready()["active_calls"] == 1
         assert fates(calls) == {"held": len(calls)}
 
 
 def test_workers_without_a_parent_finish_their_calls_and_end(model_url: str) -> None:
     with serving(model_url) as served:
-        _, calls = begin(served, 2, TO_ITS_END)
+        _, calls = begin(served, 2)
         workers = served.workers
         served.signal(signal.SIGKILL)
         assert fates(calls) == {"held": len(calls)}
@@ -273,7 +274,7 @@ def test_what_is_wrong_is_said_once() -> None:
 def test_one_worker_is_the_process_itself(model_url: str) -> None:
     with serving(model_url, "--workers", "1") as served:
         assert not children(served.server.process.pid)
-        _, [call] = begin(served, 1, TO_ITS_END)
+        _, [call] = begin(served, 1)
         assert fates([call]) == {"held": 1}
 
 

@@ -110,16 +110,21 @@ def talking(handle: Callable[[ServerConnection], None]) -> Iterator[str]:
 def tcp(handle: Callable[[socket.socket], None]) -> Iterator[str]:
     """A TCP server that speaks no WebSocket; it takes one client."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(WAIT_S)  # of a test that failed nobody may come
 
         def accept() -> None:
-            client, _ = listener.accept()
-            with client, contextlib.suppress(OSError):
-                handle(client)
+            with contextlib.suppress(OSError):
+                client, _ = listener.accept()
+                with client:
+                    client.settimeout(WAIT_S)
+                    handle(client)
 
         thread = threading.Thread(target=accept)
         thread.start()
-        yield f"ws://127.0.0.1:{listener.getsockname()[1]}/"
-        thread.join()
+        try:
+            yield f"ws://127.0.0.1:{listener.getsockname()[1]}/"
+        finally:
+            thread.join()
 
 
 def upgrade(client: socket.socket) -> None:
@@ -203,9 +208,10 @@ def test_a_redirect_does_not_carry_the_key_elsewhere() -> None:
 
 @pytest.mark.edge_case(67)
 def test_nothing_listens_there() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    told = Bridge(f"ws://127.0.0.1:{port}/").connect().closed()
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # and does not listen; somebody else's it cannot become
+        port = nobody.getsockname()[1]
+        told = Bridge(f"ws://127.0.0.1:{port}/").connect().closed()
     expected = "no connection to the model: ConnectionRefusedError"
     assert told == ModelClosed(EndCause.MODEL_UNREACHABLE, expected)
 

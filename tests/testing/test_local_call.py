@@ -155,9 +155,10 @@ def test_a_call_is_counted_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.realtime
 def test_a_call_with_a_model_of_ones_own() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    held = hold_call(36, 1, settings=Settings(realtime_url=f"ws://127.0.0.1:{port}/"))
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # and does not listen; somebody else's it cannot become
+        port = nobody.getsockname()[1]
+        held = hold_call(36, 1, settings=Settings(realtime_url=f"ws://127.0.0.1:{port}/"))
     assert held.model is None
     assert held.summary.end_cause is EndCause.MODEL_UNREACHABLE
     assert held.caller.closed is not None

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 class Outlet:
     """`frame` makes of a message what is written on `stream`. At the bound of the queue `on_stall`
-    is told, once, and nothing is taken any more."""
+    is told, once, and nothing is taken any more. `media_in_pairs`: audio waits for the audio behind
+    it, or for whatever else is sent."""
 
     def __init__(
         self,
@@ -23,8 +24,10 @@ class Outlet:
         *,
         max_media: int,
         on_stall: Callable[[], None],
+        media_in_pairs: bool = False,
     ) -> None:
         self._stream = stream
+        self._write_media = stream.write_paired if media_in_pairs else stream.write
         self._frame = frame
         self._on_stall = on_stall
         self._queue = SendQueue(max_media)
@@ -37,7 +40,7 @@ class Outlet:
         if self._shut:
             return
         if not self._stream.blocked:
-            self._stream.write(self._frame(message))
+            self._write_media(self._frame(message))
         elif not self._queue.put_media(message):
             self._shut = True
             self._queue.clear()

@@ -161,7 +161,11 @@ class _Connection:
         self._plug = _Plug(self._loop, plug, self)
         self._socket.sock = self._plug  # type: ignore[assignment]
         self.outlet = Outlet(
-            self._plug.stream, self._mask, max_media=MAX_MEDIA, on_stall=self._stalled
+            self._plug.stream,
+            self._mask,
+            max_media=MAX_MEDIA,
+            on_stall=self._stalled,
+            media_in_pairs=True,
         )
         self._tell(ModelConnected())
         self._heard_at = self._loop.now()

@@ -47,6 +47,7 @@ class Stream:
         # TLS may have decrypted more than was read: of that no selector tells.
         self._tls = plug if isinstance(plug, ssl.SSLSocket) else None
         self._user = user
+        self._kept = b""
         self._rest = bytearray()
         self._open = True
         self._ends = False
@@ -75,6 +76,8 @@ class Stream:
         """Send, now or as soon as possible. Nothing happens if the stream is closed."""
         if not self._open or self._ends:
             return
+        if self._kept:
+            data, self._kept = self._kept + data, b""
         if self._rest:
             self._rest += data
             return
@@ -89,10 +92,19 @@ class Stream:
             if self._watched:
                 self._loop.rewatch(self._plug, READ | WRITE, self._ready)
 
+    def write_paired(self, data: bytes) -> None:
+        """Send with what is written next: a call of the system costs more than its bytes."""
+        if self._kept:
+            self.write(data)
+        else:
+            self._kept = data
+
     def end(self) -> None:
         """Write no more, and tell the peer so behind what was written. Reading goes on until the
         peer ends too: closed at once, what it still sends would destroy what we sent last."""
         if not self._ends:
+            if self._kept:
+                self.write(b"")
             self._ends = True
             if not self._rest:
                 self._half_close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import queue
+import select
 import socket
 import threading
 from types import SimpleNamespace
@@ -270,6 +271,17 @@ def test_masks_are_drawn_many_at_a_time_and_none_is_used_twice(
     masks = b"".join(frames[n + 2 : n + 6] for n in range(0, len(frames), 6))
     assert len(drawn) == 2
     assert masks == b"".join(drawn)[: count * 4]
+
+
+def test_audio_leaves_in_pairs_and_anything_else_takes_it_along(model: Model) -> None:
+    far = model.server.far
+    model.send_media("1")
+    assert select.select([far], [], [], 0) == ([], [], [])
+    model.send_media("2")
+    assert len(far.recv(100, socket.MSG_PEEK)) == 2 * 7
+    model.send_media("3")
+    model.send("cancel")
+    assert model.server.hears_texts(4) == ["1", "2", "3", "cancel"]
 
 
 def test_audio_waits_for_anything_else(model: Model) -> None:

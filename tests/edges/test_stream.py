@@ -230,6 +230,35 @@ def test_what_the_system_does_not_take_follows_in_order(
     talk.close()
 
 
+def test_one_of_a_pair_leaves_with_the_other(loop: Loop, pair: Pair) -> None:
+    near, far = pair
+    far.setblocking(False)
+    talk = Talk(loop, near).start()
+    for n in range(4):
+        on_loop(loop, each(talk.stream.write_paired, [b"%d" % n]))
+        if n % 2:
+            assert far.recv(100) == b"%d%d" % (n - 1, n)
+        else:
+            with pytest.raises(BlockingIOError):
+                far.recv(100)
+            assert not talk.stream.blocked
+    talk.close()
+
+
+def test_what_is_written_next_takes_along_what_waits_for_its_pair(loop: Loop, tcp: Pair) -> None:
+    near, far = tcp
+    talk = Talk(loop, near).start()
+    on_loop(loop, each(talk.stream.write_paired, [b"1"]))
+    talk.write(b"2")
+    assert read(far, 2) == b"12"
+    on_loop(loop, each(talk.stream.write_paired, [b"3"]))
+    on_loop(loop, talk.stream.end)
+    assert read_out(far) == b"3"
+    far.close()
+    assert talk.next() == "lost: the connection was closed"
+    talk.close()
+
+
 def test_what_comes_is_read_while_what_goes_is_blocked(loop: Loop, pair: Pair) -> None:
     near, far = pair
     make_small(near, far)

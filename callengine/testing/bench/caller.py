@@ -62,6 +62,7 @@ class Caller:
         self._saying = len(SPEECH)
         self._speak_at = float("inf")
         self._gives_up_at = float("inf")
+        self._hushed = False
         self._tail = f'"}},"streamSid":"{self.stream_sid}"}}'.encode()
 
     # ---- the conversation
@@ -82,12 +83,16 @@ class Caller:
         self._speak_at = plays_until + self._rng.uniform(*PAUSE_S)
         self._gives_up_at = float("inf")
 
+    def hush(self) -> None:
+        """Begin no other sentence: it may be too late to be heard."""
+        self._hushed = True
+
     def frame(self, now: float) -> tuple[bytes, bool]:
         """The WebSocket message of this slot; and whether he begins to speak with it."""
         if self._saying < len(SPEECH):
             payload, onset = SPEECH[self._saying], False
             self._saying += 1
-        elif now >= self._speak_at or now >= self._gives_up_at:
+        elif not self._hushed and (now >= self._speak_at or now >= self._gives_up_at):
             payload, onset = SPEECH[0], True
             self._begin_to_speak(now)
         else:

@@ -36,8 +36,8 @@ HANGING_UP_S: Final = 10.0
 """A call that is not over by then stays open, and is counted."""
 
 HUSH_S: Final = 1.0
-"""The models say nothing more before the callers hang up: what is still under way at a hang-up
-nobody could account for."""
+"""The models say nothing more before the callers hang up, and these begin no sentence: what is
+still under way at a hang-up nobody could account for."""
 
 SAMPLE_EVERY_S: Final = 1.0
 _SHORTEST_TURN_S: Final = 3.0
@@ -173,8 +173,10 @@ class Load:
 
     def _wind_up(self, now: float) -> None:
         self._cpu_s.append(time.process_time())
-        for each in self._models:
-            each.model.hush()
+        for model_end in self._models:
+            model_end.model.hush()
+        for carrier in self._carriers.values():
+            carrier.caller.hush()
         self._loop.at(now + (0.0 if self._plan.silent else HUSH_S), self._hang_up)
 
     def _hang_up(self, now: float) -> None:

@@ -76,6 +76,21 @@ def test_a_silent_one_says_nothing() -> None:
     assert onsets(caller, 0.0, 60.0) == []
 
 
+def test_a_hushed_one_ends_his_sentence_and_begins_no_other() -> None:
+    caller = Caller(1, 1, 0.0)
+    caller.begin(0.0)
+    (asked,) = onsets(caller, 0.0, 0.1)
+    caller.hush()
+    said = [read(caller.frame(0.1 + n * SLOT_S)[0]) for n in range(len(SPEECH) - 5)]
+    assert [each.payload for each in said if isinstance(each, twilio.Media)] == [
+        base64.b64decode(each) for each in SPEECH[5:]
+    ]
+    for n in range(20):
+        caller.reply_began(10.0 + n)
+    assert onsets(caller, 10.0, REPLY_S + 2 * PATIENCE_S) == []
+    assert asked == 0.0
+
+
 def test_who_gets_no_answer_asks_again() -> None:
     caller = Caller(1, 1, 0.0)
     caller.begin(0.0)

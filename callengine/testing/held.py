@@ -232,9 +232,14 @@ class Held:
     def is_in_one_piece(self, response_id: str) -> bool:
         """What was heard is its beginning, each sample once.
 
-        Where a false alarm was taken back, as much may be missing or heard twice as jitter hides.
+        Where a false alarm was taken back, as much may be missing or heard twice as jitter hides;
+        that may be before the first of it was heard.
         """
-        ended, tolerance = 0, 0
+        resumed = any(
+            (entry.response_id, entry.outcome) == (response_id, Outcome.RESUMED)
+            for entry in self.interruptions
+        )
+        ended, tolerance = 0, self.hidden_bytes if resumed else 0
         for stretch in self.heard[response_id]:
             if abs(stretch.start - ended) > tolerance:
                 return False

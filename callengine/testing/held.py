@@ -152,8 +152,10 @@ class Held:
             raise UnknownAudio(f"at {received.at:.3f} the caller got a frame that is no response's")
         fresh = [each for each in found if each[1] == 0 and each[0] not in begun]
         heard = [each for each in found if each[0] in begun]
-        if heard and (not fresh or self._is_resumed(heard[-1][0], begun, received.clears)):
-            fresh = heard[-1:]
+        if heard:
+            newest, _ = heard[-1]
+            if not fresh or self.was_resumed(newest, begun[newest], received.clears):
+                fresh = heard[-1:]
         return self._frame(received, *(fresh or found)[0])
 
     def _frame(self, received: ReceivedFrame, response_id: str, offset: int) -> Frame:
@@ -162,10 +164,10 @@ class Held:
         audio = received.payload if whole else received.payload.rstrip(SILENCE_BYTE)
         return Frame(received.at, received.clears, response_id, offset, len(audio))
 
-    def _is_resumed(self, response_id: str, begun: dict[str, int], clears: int) -> bool:
-        """It was cut by the last clear, in error."""
-        cut = self.interruptions[begun[response_id] : clears]
-        return any((e.response_id, e.outcome) == (response_id, Outcome.RESUMED) for e in cut)
+    def was_resumed(self, response_id: str, begin: int = 0, end: int | None = None) -> bool:
+        """It was cut in error, by one of the clears between these two, or by any."""
+        cuts = self.interruptions[begin:end]
+        return any((e.response_id, e.outcome) == (response_id, Outcome.RESUMED) for e in cuts)
 
     @functools.cached_property
     def first_frame_at(self) -> dict[str, float]:
@@ -235,11 +237,7 @@ class Held:
         Where a false alarm was taken back, as much may be missing or heard twice as jitter hides;
         that may be before the first of it was heard.
         """
-        resumed = any(
-            (entry.response_id, entry.outcome) == (response_id, Outcome.RESUMED)
-            for entry in self.interruptions
-        )
-        ended, tolerance = 0, self.hidden_bytes if resumed else 0
+        ended, tolerance = 0, self.hidden_bytes if self.was_resumed(response_id) else 0
         for stretch in self.heard[response_id]:
             if abs(stretch.start - ended) > tolerance:
                 return False

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 
 from callengine.audio.g711 import FRAME_S
 from callengine.machines.dead_air import MAX_FILLS, REPEAT_S
-from callengine.machines.onsets import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -116,11 +115,8 @@ def _calls_a_tool(held: Held, model: Record, response: ResponseRecord) -> bool:
     """And the call is to be made: it was not cancelled, unless that was taken back."""
     called = any(item.type == "function_call" for item in response.items)
     cancelled = any(cancel.response_id == response.id for cancel in model.cancels)
-    resumed = any(
-        (entry.response_id, entry.outcome) == (response.id, Outcome.RESUMED)
-        for entry in held.interruptions
-    )
-    return called and response.status == "completed" and (resumed or not cancelled)
+    made = held.was_resumed(response.id) or not cancelled
+    return called and response.status == "completed" and made
 
 
 def _is_over(model: Record, at: float) -> bool:

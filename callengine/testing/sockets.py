@@ -40,6 +40,25 @@ MAX_QUEUED_MESSAGES: Final = 1024
 """Received and not yet handed to the peer; beyond this TCP holds the sender back."""
 
 
+class _ReadToTheEnd:
+    """For a connection of `websockets`, which stops reading where sending fails: of a peer that is
+    gone, what it said before is still to be read, and why it went. That it is gone, reading tells.
+    """
+
+    def send_data(self) -> None:
+        """Write what is to be sent, if anybody is there."""
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            super().send_data()  # type: ignore[misc]
+
+
+class _Client(_ReadToTheEnd, ClientConnection):
+    pass
+
+
+class _Server(_ReadToTheEnd, ServerConnection):
+    pass
+
+
 class CannotConnectError(ConnectionError):
     """No WebSocket could be opened; `status` is the HTTP status that refused it, if one came."""
 
@@ -141,6 +160,7 @@ class PeerServer:
             host,
             port,
             process_request=self._process_request,
+            create_connection=_Server,
             **_connection_options(),
         )
         thread = threading.Thread(target=server.serve_forever, name="peer-server")
@@ -215,6 +235,7 @@ def _connect(url: str, headers: Mapping[str, str] | None, deadline_s: float) -> 
     try:
         connection: ClientConnection = connect(
             url,
+            create_connection=_Client,
             additional_headers=dict(headers or {}),
             proxy=None,
             open_timeout=min(OPEN_DEADLINE_S, deadline_s),

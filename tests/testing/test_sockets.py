@@ -4,6 +4,7 @@ import contextlib
 import gc
 import json
 import socket
+import struct
 import threading
 import time
 from base64 import b64encode
@@ -173,6 +174,41 @@ def test_what_came_before_a_close_is_delivered_and_then_the_close() -> None:
         run_client(peer, url, deadline_s=DEADLINE_S)
     assert peer.got == [str(n) for n in range(300)]
     assert peer.end == (1011, "out of order")
+
+
+def test_what_came_before_a_reset_is_delivered_although_sending_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A server that closes with something unread resets the connection, behind its close frame."""
+    monkeypatch.setattr("callengine.testing.sockets.MAX_QUEUED_MESSAGES", 1)
+    was_reset = threading.Event()
+
+    class SlowParrot(Parrot):
+        def received(self, message: str | bytes, now: float) -> None:
+            if message == "1":
+                assert was_reset.wait(DEADLINE_S)
+            super().received(message, now)
+
+    def handle(connection: ServerConnection) -> None:
+        with connection.protocol_mutex:
+            for n in range(4):
+                connection.protocol.send_text(str(n).encode())
+            connection.send_data()
+        # The peer's queue is full before it answers: it reads nothing more from the socket.
+        assert connection.recv() == "0"
+        with connection.protocol_mutex:
+            connection.protocol.send_close(1012, "restarts")
+            connection.send_data()
+        linger = struct.pack("ii", 1, 0)
+        connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        connection.close_socket()
+        was_reset.set()
+
+    peer = SlowParrot()
+    with agent(handle) as url:
+        run_client(peer, url, deadline_s=DEADLINE_S)
+    assert peer.got == ["0", "1", "2", "3"]
+    assert peer.end == (1012, "restarts")
 
 
 def test_a_cut_connection_is_1006() -> None:

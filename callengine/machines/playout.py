@@ -117,8 +117,9 @@ class Playout:
 
     @property
     def in_limbo(self) -> bool:
-        """Flushed audio is kept in case the barge-in is dismissed."""
-        return any(track.queued for track in self._limbo)
+        """A response that was cut goes on if the barge-in is dismissed: some of it was flushed, or
+        more of it is to come."""
+        return any(not track.over for track in self._limbo)
 
     def _sending(self) -> Track | None:
         """The response that the next frame is cut from: a whole frame can be cut, or the tail that

@@ -374,14 +374,22 @@ def test_a_false_trigger_is_dismissed_and_resumes_at_the_exact_byte() -> None:
     assert line.balance() == 0
 
 
-def test_a_false_trigger_with_nothing_left_to_resume() -> None:
+def test_a_false_trigger_between_two_pieces_of_a_response_resumes_it() -> None:
     line = talking(1.0, for_s=2.0)  # all that came was heard; the model has not ended the response
     line.tell(onset(line.now), SpeechEnded(line.now))
     assert of(BargeInDismissed, line.run(1)) == [BargeInDismissed()]
-    assert line.onsets()[0].outcome is Outcome.FALSE
+    assert line.onsets()[0].outcome is Outcome.RESUMED
     line.play(sound(160), "r1")
     line.run(1)
-    assert line.sent() == sound(8000) + sound(160), "the response goes on"
+    assert line.sent() == sound(8000) + sound(160)
+
+
+def test_a_false_trigger_with_nothing_left_to_resume() -> None:
+    line = talking(1.0, for_s=2.0)
+    line.tell(onset(line.now), AudioComplete("r1"), SpeechEnded(line.now))
+    assert of(BargeInDismissed, line.run(1)) == [BargeInDismissed()]
+    assert line.onsets()[0].outcome is Outcome.FALSE
+    assert line.sent() == sound(8000)
 
 
 def test_audio_in_mailboxes_is_kept_in_limbo_while_the_verdict_is_open() -> None:

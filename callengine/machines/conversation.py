@@ -69,9 +69,10 @@ ANSWER_GRACE_S: Final = 1.5
 """The server answers a caller's turn by itself. If it has not begun by then (its own create fails
 while another response is under way), the answer is asked for: it is owed."""
 
-UNHEARD_GRACE_S: Final = 2.5
+UNHEARD_GRACE_S: Final = 1.5
 """What only our detector took for speech has stopped an answer. If the model has not heard the
-caller by then, it was noise, and the answer is still owed."""
+caller by then, it was noise, and the answer is asked for: it was owed all the time. Early enough
+to be heard, as a rule, before the fallback would be."""
 
 FATAL_CODES: Final = frozenset(
     {
@@ -525,7 +526,11 @@ class Conversation:
         """
         if not self.is_live:
             return
-        self._answer_due_at = now + (MAX_TURN_S if self._caller_is_heard else UNHEARD_GRACE_S)
+        if self._caller_is_heard:
+            self._answer_due_at = now + MAX_TURN_S
+        else:
+            self._owe()
+            self._answer_due_at = now + UNHEARD_GRACE_S
 
     def _doubt_if_unheard(self, now: float) -> None:
         """The model should have heard this, if it was speech."""

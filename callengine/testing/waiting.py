@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from callengine.audio.g711 import FRAME_S
 from callengine.machines.dead_air import MAX_FILLS, REPEAT_S
+from callengine.machines.onsets import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -105,10 +106,30 @@ def _begun(held: Held) -> Iterator[tuple[float, str, list[ResponseRecord]]]:
         for response in model.responses:
             if response.done_at is not None and _calls_a_tool(held, model, response):
                 yield response.done_at, "what a tool found", _made_behind(held, response)
+    for at in _interrupted_unheard(held):
+        yield at, "an answer, interrupted by what only we heard", _made_after(held, at)
     for n, lost in enumerate(held.models[:-1], 1):
         if lost.closed is not None and (_is_speaking(lost) or _is_hearing(lost)):
             later = [response for model in held.models[n:] for response in model.responses]
             yield lost.closed[2], "what was lost", later
+
+
+def _interrupted_unheard(held: Held) -> Iterator[float]:
+    """When the model was interrupted, by what it did not take for speech."""
+    for entry in held.interruptions:
+        at, response_id = entry.settled_s, entry.response_id
+        if entry.outcome is not Outcome.ACTED or at is None or response_id is None:
+            continue
+        if response_id not in held.own_audio and not _hears(held.model_of(response_id), at):
+            yield at
+
+
+def _hears(model: Record, at: float) -> bool:
+    """It hears the caller speak; or nothing any more."""
+    heard = zip_longest(model.speech_started, model.speech_stopped)
+    return _is_over(model, at) or any(
+        started.at <= at and (stopped is None or stopped.at > at) for started, stopped in heard
+    )
 
 
 def _calls_a_tool(held: Held, model: Record, response: ResponseRecord) -> bool:

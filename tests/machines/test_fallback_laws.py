@@ -69,6 +69,19 @@ def test_l13_what_a_response_says_beside_calling_a_tool_is_not_what_the_tool_fin
     assert rig.machine.owes
 
 
+def test_l13_who_interrupts_and_is_not_heard_by_the_model_waits_from_then_on() -> None:
+    """If it was noise nobody but us would know that the answer is still owed."""
+    rig = Rig()
+    rig.live()
+    rig(created("r1"), delta("r1"), done("r1"), Interrupted(1, 1, "r1"))
+    assert owed(rig) == []
+    rig(BargeInConfirmed(1, ()))
+    assert owed(rig) == [AnswerOwed()]
+    rig(STARTS)
+    rig.after(UNHEARD_GRACE_S)
+    assert owed(rig) == [AnswerOwed()], "he is heard, and waits for nothing while he speaks"
+
+
 def test_l5_nothing_is_asked_of_a_session_that_is_not_live() -> None:
     """The caller spoke over a fallback: what he said is held, and will be answered when heard."""
     rig = Rig()

@@ -261,7 +261,7 @@ STATES: Final[dict[Enum | str, tuple[Way, ...]]] = {
     presence.State.DOUBTED: (
         Deadline(
             "conversation.UNHEARD_GRACE_S",
-            2.5,
+            1.5,
             "it is asked",
             _MODEL + "a_model_that_does_not_hear_the_caller_and_answers_nothing_is_found",
         ),

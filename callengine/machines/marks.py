@@ -1,14 +1,17 @@
 """What the echoes of our marks tell of the carrier: its own delay, and whether it stands still.
 
-The smallest lag of an echo that was seen in the call, less the round trip of a mark that waited for
-no audio, is the carrier's delay. A carrier that echoes marks and is long overdue with one is not
-playing what it was sent. It refuses to know what was sent between the marks.
+The smallest lag of an echo, less the round trip of a mark that waited for no audio, is the
+carrier's delay. Audio that comes before it has played what it held is played behind that, so that
+its delay is a shorter one: each stretch of audio has its own, and until an echo tells it counts as
+that after a silence. A carrier that echoes marks and is long overdue with one is not playing what
+it was sent. It refuses to know what was sent between the marks.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from callengine.audio.g711 import FRAME_S
 from callengine.values import dataclass
 
 if TYPE_CHECKING:
@@ -31,6 +34,8 @@ class _Mark:
     clears: int
     ordinal: int
     plays_at: float
+    stretch: int
+    after_silence: bool
 
 
 class Marks:
@@ -38,7 +43,12 @@ class Marks:
 
     def __init__(self, counts: PlayoutCounts) -> None:
         self.delay_s: float | None = None
-        """The carrier's own delay; None until an echo tells it."""
+        """Of the present stretch; None until an echo tells it."""
+        self.delay_after_silence_s: float | None = None
+        """The carrier's own."""
+        self._own_delay_s: float | None = None  # as echoes of the present stretch tell
+        self._stretch = 0
+        self._after_silence = True  # began the present stretch
         self._counts = counts
         self._under_way: dict[str, _Mark] = {}
         self._clears = 0
@@ -66,10 +76,21 @@ class Marks:
             self._counts.marks_lost += 1
         while name in self._under_way:  # resumed audio passes the same position again
             name += "+"
-        self._under_way[name] = _Mark(self._clears, ordinal, plays_at)
+        self._under_way[name] = _Mark(
+            self._clears, ordinal, plays_at, self._stretch, self._after_silence
+        )
         self._counts.marks_sent += 1
         self._look_ahead()
         return name
+
+    def audio_begins(self, silent_s: float) -> None:
+        """What comes now is heard `silent_s` after the last of what came before, by our clock."""
+        if silent_s < FRAME_S:
+            return
+        known_s = self.delay_after_silence_s
+        self._after_silence = known_s is None or silent_s >= known_s
+        self._stretch += 1
+        self._own_delay_s, self.delay_s = None, known_s
 
     def cleared(self) -> None:
         """The carrier drops what it holds, and returns the marks with it."""
@@ -105,8 +126,12 @@ class Marks:
         if mark.plays_at < self._watched_since:
             return  # it may have come long ago
         delay_s = max(lag_s - self._round_trip_s, 0.0)
-        known_s = self.delay_s
-        self.delay_s = delay_s if known_s is None else min(delay_s, known_s)
+        if mark.after_silence:
+            self.delay_after_silence_s = _least(delay_s, self.delay_after_silence_s)
+        if mark.stretch == self._stretch:
+            self._own_delay_s = _least(delay_s, self._own_delay_s)
+        own_s = self._own_delay_s
+        self.delay_s = self.delay_after_silence_s if own_s is None else own_s
 
     def stuck_at(self, now: float) -> float:
         """From which point on nothing was heard, by our clock, although it should have been.
@@ -133,3 +158,7 @@ class Marks:
                 self._next_plays_at = mark.plays_at
                 self._overdue_at = max(mark.plays_at, self._watched_since) + overdue_s
                 return
+
+
+def _least(new_s: float, known_s: float | None) -> float:
+    return new_s if known_s is None else min(new_s, known_s)

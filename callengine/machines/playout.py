@@ -240,6 +240,7 @@ class Playout:
         counts.sent_bytes += len(audio)
         counts.padding_bytes += FRAME_BYTES - len(audio)
         if self._plays_until < now:
+            self._marks.audio_begins(now - self._plays_until)
             self._plays_until = now
         self._sent.append((track, audio, self._plays_until))
         self._plays_until += FRAME_S

@@ -64,6 +64,48 @@ def test_an_echo_that_may_have_waited_for_us_teaches_no_delay() -> None:
     assert marks.delay_s == pytest.approx(0.2)
 
 
+def echo_of_audio(marks: Marks, name: str, *, plays_at: float, echoed_at: float) -> None:
+    marks.echoed(marks.sent(name, 1, plays_at), echoed_at)
+
+
+def test_audio_that_comes_while_the_carrier_plays_has_a_shorter_delay_of_its_own() -> None:
+    """It holds 0.2 s: what comes 0.15 s after our end is played 0.05 s later."""
+    marks = acquainted(round_trip_s=0.1)
+    echo_of_audio(marks, "m1", plays_at=5.0, echoed_at=5.3)
+    marks.audio_begins(0.15)
+    assert marks.delay_s == pytest.approx(0.2), "until an echo tells"
+    echo_of_audio(marks, "m2", plays_at=6.0, echoed_at=6.15)
+    assert marks.delay_s == pytest.approx(0.05)
+    marks.audio_begins(1.0)
+    assert marks.delay_s == pytest.approx(0.2)
+    echo_of_audio(marks, "m3", plays_at=8.0, echoed_at=8.28)
+    assert marks.delay_s == pytest.approx(0.18)
+    marks.audio_begins(0.5)
+    assert marks.delay_s == pytest.approx(0.18), "the least of those after a silence"
+
+
+def test_a_carrier_that_never_runs_dry_has_one_delay() -> None:
+    """What is less than a frame late may be our own clock."""
+    marks = acquainted(round_trip_s=0.1)
+    echo_of_audio(marks, "m1", plays_at=5.0, echoed_at=5.3)
+    marks.audio_begins(0.019)
+    echo_of_audio(marks, "m2", plays_at=6.0, echoed_at=6.25)
+    marks.audio_begins(0.019)
+    assert marks.delay_s == pytest.approx(0.15)
+
+
+def test_an_echo_of_an_earlier_stretch_tells_of_that_one() -> None:
+    marks = acquainted(round_trip_s=0.1)
+    marks.audio_begins(5.0)
+    name = marks.sent("m1", 1, 5.0)
+    marks.audio_begins(0.1)
+    marks.echoed(name, 5.3)
+    assert marks.delay_s == pytest.approx(0.2)
+    echo_of_audio(marks, "m2", plays_at=6.0, echoed_at=6.2)
+    marks.audio_begins(9.0)
+    assert marks.delay_s == pytest.approx(0.1), "whether it was one after a silence nobody knew"
+
+
 def test_who_stood_still_begins_to_wait_for_an_echo_when_he_looks_again() -> None:
     marks = acquainted(round_trip_s=0.1)
     marks.sent("m1", 1, 5.0)

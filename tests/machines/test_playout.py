@@ -742,6 +742,27 @@ def test_heard_is_what_the_carrier_played_when_the_clear_came(
     assert items == (HeardItem("i1", 0, track.heard // BYTES_PER_MS),)
 
 
+def test_heard_adds_up_behind_audio_that_came_while_the_carrier_still_played() -> None:
+    """Its buffer holds 200 ms: 90 ms after our end it is not empty yet, and a second later it is.
+
+    By the lag of that audio alone the next response would be heard 90 ms before it is.
+    """
+    playout = acquainted(Carrier(0.0, 0.0, 0.200))
+    queue(playout, sound(160), "r1")
+    playout.complete("r1")
+    send(playout, 1, 0.0)
+    queue(playout, sound(160), "r2")
+    playout.complete("r2")
+    (mark,) = send(playout, 1, 0.110)
+    playout.mark_echoed(mark, 0.240)
+    assert len(playout.settle(0.240)) == 2, "one behind the other"
+    queue(playout, sound(1600), "r3")
+    send(playout, 10, 2.0)
+    playout.flush(2.250)
+    (track,) = playout._limbo
+    assert track.heard == 0.050 * 8000
+
+
 @given(CARRIERS, GAPS_MS, st.integers(0, 1500))
 def test_without_echoes_heard_is_the_most_it_can_be(
     carrier: Carrier, gaps_ms: list[int], flush_after_ms: int

@@ -43,9 +43,16 @@ Rule: TypeAlias = "Kind | Callable[[Mapping[str, Any]], object]"
 
 def _marks(marks: Mapping[str, Any]) -> object:
     """A mark from before the last clear has only to be recognised."""
-    clears, echoed_to = marks["_clears"], marks["_echoed_to"]
+    clears, echoed_to, stretch = marks["_clears"], marks["_echoed_to"], marks["_stretch"]
     return [
-        (name, not mark.ordinal, mark.plays_at > echoed_to, Of(Kind.TIME, mark.plays_at))
+        (
+            name,
+            not mark.ordinal,
+            mark.plays_at > echoed_to,
+            Of(Kind.TIME, mark.plays_at),
+            mark.stretch == stretch,
+            mark.after_silence,
+        )
         if mark.clears == clears
         else name
         for name, mark in marks["_under_way"].items()
@@ -60,8 +67,12 @@ def _watched_since(marks: Mapping[str, Any]) -> object:
 
 
 def _plays_until(playout: Mapping[str, Any]) -> object:
-    """With nothing on its way the next frame is played as it is sent."""
-    return Of(Kind.TIME if playout["_sent"] else Kind.DUE, playout["_plays_until"])
+    """With nothing on its way the next frame is played as it is sent; once the carrier has played
+    all it held, by any delay, it matters no more how long ago that was."""
+    if playout["_sent"]:
+        return Of(Kind.TIME, playout["_plays_until"])
+    held_s = max(FRAME_S, playout["_marks"].delay_after_silence_s or 0.0)
+    return Of(Kind.DUE, playout["_plays_until"] + held_s)
 
 
 def _next_play_at(grid: Mapping[str, Any]) -> object:
@@ -145,7 +156,10 @@ RULES: Final[dict[str, Rule]] = {
     "Marks._overdue_at": Kind.IGNORED,
     "Playout._plays_until": _plays_until,
     "Playout._look_again_at": Kind.DUE,
-    "Marks.delay_s": Kind.DURATION,
+    "Marks._stretch": Kind.IGNORED,  # see `_marks`
+    "Marks.delay_s": Kind.IGNORED,  # one of the next two
+    "Marks._own_delay_s": Kind.DURATION,
+    "Marks.delay_after_silence_s": Kind.DURATION,
     "Marks._round_trip_s": Kind.DURATION,
     "Playout._sent": lambda playout: [
         (track.response_id, audio, Of(Kind.TIME, plays_at))

@@ -153,6 +153,7 @@ class ResponseSlot:
         self._asked: Wanted | None = None
         self._event_id: str | None = None
         self._overtaken: _Overtaken | None = None
+        self._let_go: str | None = None  # an unwanted create that was refused, by what it seemed
         self._echoes = False
         self._sent = 0
         self._deadline: float | None = None
@@ -318,7 +319,11 @@ class ResponseSlot:
                 self._event_id = None
         elif self.state is State.UNWANTED and self._echoes:
             self._let_create_go()
-        unwanted = self.state is State.UNWANTED or self._answers_overtaken(event)
+        unwanted = (
+            self.state is State.UNWANTED
+            or self._answers_overtaken(event)
+            or self._answers_let_go(event)
+        )
         self._enter(event)
         self.counts.responses += 1
         self._wanted = deque(replace(w, refused_since=None) for w in self._wanted)
@@ -353,6 +358,10 @@ class ResponseSlot:
             return False
         self._overtaken = None
         return True
+
+    def _answers_let_go(self, event: Created) -> bool:
+        """It was not refused: an error without a name was about a create of the server."""
+        return self.state is IDLE and event.answers is not None and event.answers == self._let_go
 
     def _creates(self) -> tuple[str | None, ...]:
         """The creates that what is asked for was sent with."""
@@ -400,6 +409,8 @@ class ResponseSlot:
             else:
                 later = now + RETRY_DELAY_S
                 self._put_back(replace(refused, not_before=later, refused_since=since))
+        elif event.caused_by is None:
+            self._let_go = self._event_id
         return [*actions, *self._release(event, Settlement.NOT_ACTIVE, now)]
 
     def _create_failed(self, event: CreateFailed, now: float) -> list[Action]:

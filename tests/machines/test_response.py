@@ -322,6 +322,19 @@ def test_an_unwanted_create_that_is_refused_is_not_repeated(error: slot.Event) -
     assert not machine.busy
 
 
+def test_l4_an_unwanted_create_that_only_seemed_to_be_refused_is_cancelled_when_it_begins() -> None:
+    """An error that names nothing was about a create of the server's own."""
+    machine = in_state(State.UNWANTED)
+    machine.handle(CreateRefused(None), 0.0)
+    (cancel,) = sent(machine.handle(Created("r1", "create-1"), 0.1))
+    assert isinstance(cancel, SendCancel)
+    assert cancel.response_id == "r1"
+    assert not machine.cuts, "nothing of it was played"
+    machine.handle(Done("r1", failed=False), 0.2)
+    machine.handle(Created("r2", None), 0.3)
+    assert machine.accepts("r2")
+
+
 def test_a_create_nobody_answers_is_repeated_once_at_its_deadline() -> None:
     machine = in_state(State.REQUESTED)
     assert machine.handle(DeadlineReached(), REQUEST_DEADLINE_S - 0.1) == []

@@ -22,7 +22,18 @@ if TYPE_CHECKING:
 MAX_TOLD: Final = 3
 """Broken calls that are told in full; of the others the seeds."""
 
-SEEDS_THAT_FAILED: Final = (6788, 77832, 13248301, 142928295, 160061992, 777001421)
+SEEDS_THAT_FAILED: Final = (
+    6788,
+    77832,
+    880418,
+    882697,
+    990380,
+    990896,
+    13248301,
+    142928295,
+    160061992,
+    777001421,
+)
 """Calls that once broke a law; every run holds them again."""
 
 

@@ -22,6 +22,7 @@ from callengine.testing.caller.script import (
     Dial,
     Say,
     Step,
+    StopFrames,
     Wait,
     WaitUntil,
     WaitUntilHeard,
@@ -177,12 +178,15 @@ class Scenario:
 
     @property
     def may_end(self) -> frozenset[EndCause]:
-        """How the call may end. A model with nothing to say twice in a row is given up."""
+        """How the call may end. A model with nothing to say twice in a row is given up: if it took
+        over from one that was lost, that is the cause."""
         silent = any(not plan.seconds for plan in self.replies)
         ends = may_end(self.troubles) | ({EndCause.MODEL_FAILED} if silent else set())
         if not self.successors:
             return ends
-        return ends - LOST if self.successors[0].lasts else ends | LOST
+        if not self.successors[0].lasts:
+            return ends | LOST
+        return ends if silent else ends - LOST
 
     def _agent(self) -> Agent:
         return Agent(
@@ -232,6 +236,8 @@ def _with_waits(scenario: Scenario, rng: Random) -> Scenario:
     successors = tuple(_successor(rng) for _ in range(rng.choice([0, 1, 1, 2])))
     slowest_s = max(each.first_audio_s for each in (behaviour, *(s.behaviour for s in successors)))
     quiet_s = 4.0 if slowest_s <= 1.0 and not any(s.faults for s in successors) else slowest_s + 6.0
+    # While no frames come the model does not hear that his turn is over.
+    quiet_s += sum(step.seconds for step in scenario.script if isinstance(step, StopFrames))
     hears_out = WaitUntilQuiet(4.0, 24.0)
     waits = replace(
         scenario,

@@ -108,6 +108,7 @@ def a_call_whose_model_is_lost() -> Scenario:
         if [trouble.kind for trouble in scenario.troubles] == [LOSS]
         and scenario.successors
         and scenario.successors[0].lasts
+        and all(plan.seconds for plan in scenario.replies)
     )
 
 

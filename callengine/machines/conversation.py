@@ -121,7 +121,7 @@ class Conversation:
         self._greeting = greeting
         self._protected = greeting_protected
         self._greeting_id: str | None = None
-        self._greeted = False
+        self._has_spoken = False
         self._unheard = Unheard()
         self._resume = resume
         self._owed = bool(greeting) or (resume is not None and resume.instructions is not None)
@@ -165,8 +165,8 @@ class Conversation:
 
     @property
     def greeting_unheard(self) -> bool:
-        """Nothing of the greeting was played: it may be said again."""
-        return bool(self._greeting) and not self._greeted
+        """There is one, and nothing was played yet: in mid-conversation nobody is greeted."""
+        return bool(self._greeting) and not self._has_spoken
 
     # ---- the machine
 
@@ -360,7 +360,7 @@ class Conversation:
         return []
 
     def _play(self, event: wire.AudioDelta, generation: int) -> PlayAudio:
-        self._greeted = self._greeted or event.response_id == self._greeting_id
+        self._has_spoken = True
         protected = self._protected and event.response_id == self._greeting_id
         key, size = (event.item_id, event.content_index), len(event.audio)
         self._unheard.received(key, event.response_id, size, generation, protected=protected)

@@ -218,6 +218,16 @@ def test_a_greeting_that_nobody_heard_is_said_by_the_new_session() -> None:
     assert create.wanted.purpose is Purpose.GREETING
 
 
+def test_nobody_is_greeted_in_mid_conversation() -> None:
+    """The greeting failed, and the caller has been answered since."""
+    rig = Rig(GREETS)
+    rig.live()
+    rig(created("r1", answers="create-1"), done("r1", "failed"))
+    rig(wire.InputCommitted("i9"), created("r2"), delta("r2"), done("r2"), LOST)
+    creates = only(SendCreate, rig.reconnect())
+    assert Purpose.GREETING not in {create.wanted.purpose for create in creates}
+
+
 def test_nobody_is_greeted_twice() -> None:
     rig = Rig(GREETS)
     rig.live()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import pykka
 
 from callengine.agent import Agent
-from callengine.audio.g711 import FRAME_BYTES, SAMPLE_RATE_HZ, SILENCE_BYTE
+from callengine.audio.g711 import BYTES_PER_MS, FRAME_BYTES, SAMPLE_RATE_HZ, SILENCE_BYTE
 from callengine.machines.onsets import Outcome
 from callengine.machines.transmission import FALLBACK, FAREWELL
 from callengine.testing.caller.caller import SimulatedCaller
@@ -153,8 +153,9 @@ class Held:
         fresh = [each for each in found if each[1] == 0 and each[0] not in begun]
         heard = [each for each in found if each[0] in begun]
         if heard:
-            newest, _ = heard[-1]
-            if not fresh or self.was_resumed(newest, begun[newest], received.clears):
+            newest, offset = heard[-1]
+            cuts = self.interruptions[begun[newest] : received.clears]
+            if not fresh or any(_left_off(cut, newest, offset) for cut in cuts):
                 fresh = heard[-1:]
         return self._frame(received, *(fresh or found)[0])
 
@@ -164,9 +165,9 @@ class Held:
         audio = received.payload if whole else received.payload.rstrip(SILENCE_BYTE)
         return Frame(received.at, received.clears, response_id, offset, len(audio))
 
-    def was_resumed(self, response_id: str, begin: int = 0, end: int | None = None) -> bool:
-        """It was cut in error, by one of the clears between these two, or by any."""
-        cuts = self.interruptions[begin:end]
+    def was_resumed(self, response_id: str) -> bool:
+        """It was cut in error."""
+        cuts = self.interruptions
         return any((e.response_id, e.outcome) == (response_id, Outcome.RESUMED) for e in cuts)
 
     @functools.cached_property
@@ -282,6 +283,12 @@ class Held:
             if entry.outcome is not Outcome.RESUMED and made_before and not went_on:
                 return True
         return False
+
+
+def _left_off(cut: BargeInEntry, name: str, offset: int) -> bool:
+    """It cut the audio of this name in error, here."""
+    heard = {item.item_id: item.heard_ms for item in cut.heard}
+    return cut.outcome is Outcome.RESUMED and heard.get(name) == offset // BYTES_PER_MS
 
 
 def _append(stretches: list[range], more: range) -> None:

@@ -107,7 +107,9 @@ def cancels_name_their_response_and_are_resolved(held: Held) -> None:
         if sent_s is None:
             continue
         if resolved_s is None:
-            resolved_s = min([held.summary.duration_s, *(at for at in over_at if at >= sent_s)])
+            resolved_s = min(
+                [held.summary.duration_s, *(at for at in over_at if at >= sent_s - _EPS)]
+            )
         if resolved_s - sent_s > CANCEL_DEADLINE_S + _EPS:
             raise LawBroken(f"the cancel at {sent_s:.3f} was open for {resolved_s - sent_s:.3f} s")
 

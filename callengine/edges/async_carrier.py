@@ -95,6 +95,7 @@ class AsyncCarrierSocket:
             self._log.warning("socket failed", **trace_of(error))
 
     async def _send_all(self) -> None:
+        failed = False
         try:
             while (message := await self._next()) is not None:
                 await self._edge.send(message)
@@ -102,9 +103,12 @@ class AsyncCarrierSocket:
             pass  # the reader of this socket tells
         except Exception as error:  # noqa: BLE001 - a host's edge may raise anything
             self._log.warning("socket failed", **trace_of(error))
-            self._on_stall()
+            failed = True
         with self._lock:
+            failed = failed and not self._gone
             self._gone = True
+        if failed:
+            self._on_stall()
 
     async def _next(self) -> str | None:
         while True:

@@ -153,7 +153,7 @@ class ResponseSlot:
         self._asked: Wanted | None = None
         self._event_id: str | None = None
         self._overtaken: _Overtaken | None = None
-        self._let_go: str | None = None  # an unwanted create that was refused, by what it seemed
+        self._seems_refused: str | None = None  # an unwanted create, by an error without a name
         self._echoes = False
         self._sent = 0
         self._deadline: float | None = None
@@ -322,7 +322,7 @@ class ResponseSlot:
         unwanted = (
             self.state is State.UNWANTED
             or self._answers_overtaken(event)
-            or self._answers_let_go(event)
+            or self._answers_seemingly_refused(event)
         )
         self._enter(event)
         self.counts.responses += 1
@@ -359,9 +359,10 @@ class ResponseSlot:
         self._overtaken = None
         return True
 
-    def _answers_let_go(self, event: Created) -> bool:
+    def _answers_seemingly_refused(self, event: Created) -> bool:
         """It was not refused: an error without a name was about a create of the server."""
-        return self.state is IDLE and event.answers is not None and event.answers == self._let_go
+        answers = event.answers
+        return self.state is IDLE and answers is not None and answers == self._seems_refused
 
     def _creates(self) -> tuple[str | None, ...]:
         """The creates that what is asked for was sent with."""
@@ -410,7 +411,7 @@ class ResponseSlot:
                 later = now + RETRY_DELAY_S
                 self._put_back(replace(refused, not_before=later, refused_since=since))
         elif event.caused_by is None:
-            self._let_go = self._event_id
+            self._seems_refused = self._event_id
         return [*actions, *self._release(event, Settlement.NOT_ACTIVE, now)]
 
     def _create_failed(self, event: CreateFailed, now: float) -> list[Action]:

@@ -167,8 +167,8 @@ class Held:
 
     def was_resumed(self, response_id: str) -> bool:
         """It was cut in error."""
-        cuts = self.interruptions
-        return any((e.response_id, e.outcome) == (response_id, Outcome.RESUMED) for e in cuts)
+        wrongly_cut = (response_id, Outcome.RESUMED)
+        return any((e.response_id, e.outcome) == wrongly_cut for e in self.interruptions)
 
     @functools.cached_property
     def first_frame_at(self) -> dict[str, float]:

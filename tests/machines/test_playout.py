@@ -429,6 +429,14 @@ def test_a_response_of_which_more_is_to_come_is_in_limbo_with_nothing_flushed() 
     send(playout, 1)
     playout.flush(1.0)
     assert playout.in_limbo
+    playout.resume()
+    assert playout.speaking is not None, "the response goes on"
+
+
+def test_a_response_that_was_heard_to_its_end_is_not_in_limbo() -> None:
+    playout = playing(1)
+    send(playout, 1)
+    playout.flush(1.0)
     playout.complete("r1")
     assert not playout.in_limbo
 

@@ -147,7 +147,7 @@ RULES: Final[dict[str, Rule]] = {
     "Conversation._fruitful": Kind.MEMBERS,
     "Unheard._settled": Kind.MEMBERS,
     "ResponseSlot._finished": Kind.MEMBERS,
-    "ResponseSlot._let_go": Kind.MEMBERS,
+    "ResponseSlot._seems_refused": Kind.MEMBERS,
     "Wanted.given_up": Kind.MEMBERS,
     # Times.
     "Marks._under_way": _marks,
